@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["backend", "errors"],
     ["random"],
-    ["autograd", "tensor"],
-    ["ops", "gradcheck"],
+    ["autograd", "tensor", "backward"],
+    ["ops", "gradcheck", "function"],
     ["nn", "optim", "data", "metrics"],
     ["checkpoint", "distributed", "parallel"],
     ["cli"],

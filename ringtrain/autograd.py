@@ -1,0 +1,347 @@
+"""Ops and the nodes they leave behind in the graph; `backward.py` goes through it.
+
+An `Op` is a forward function over raw arrays and, beside it, one vjp (vector-Jacobian product) for each input.
+A vjp's parameters name what it wants: inputs, `out`, attributes. Only what the needed vjps name is saved. It is
+written once, with operators and NumPy's names: normally it gets raw arrays and `xp` is the array library; under
+create_graph it gets Tensors and `xp` is `taped`, the same names as differentiable ops.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from . import backend as backends
+from .backend.meta import MetaArray
+from .tensor import Tensor, describe, is_float, wrap
+
+__all__ = ["Node", "Op", "enable_grad", "is_grad_enabled", "no_grad", "record", "taped"]
+
+taped: Any = SimpleNamespace()  # every op registers here under its NumPy name, for vjps under create_graph
+
+_new = object.__new__
+
+
+class _Mode:
+    """The engine's modes, in one object that hot paths read once."""
+
+    __slots__ = ("grad",)
+
+    def __init__(self) -> None:
+        self.grad = True
+
+
+mode = _Mode()
+
+
+class _GradMode:
+    """Switches the recording of the graph; a context manager and a decorator."""
+
+    def __init__(self, value: bool) -> None:
+        self._value = value
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(mode.grad)
+        mode.grad = self._value
+
+    def __exit__(self, *exc: object) -> None:
+        mode.grad = self._before.pop()
+
+    def __call__(self, fn: Callable) -> Callable:
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with _GradMode(self._value):
+                return fn(*args, **kwargs)
+
+        return inside
+
+
+def no_grad() -> _GradMode:
+    """Within it, ops leave no graph behind: `with rt.no_grad(): ...` or `@rt.no_grad()`."""
+    return _GradMode(False)
+
+
+def enable_grad() -> _GradMode:
+    """Within it, ops are recorded again, inside no_grad too."""
+    return _GradMode(True)
+
+
+def is_grad_enabled() -> bool:
+    return mode.grad
+
+
+class Node:
+    """One executed op: where its inputs came from, and what its vjps want.
+
+    edges, slots  for each input the node that made it (None: no gradient) and which output of that node it is
+    saved         raw arrays and attributes, as the plan orders them; None once backward has freed them
+    checks        version cell, count, version cell, count, ... of the saved arrays
+    shape, dtype  of the output; of a node with several outputs, lists
+    """
+
+    __slots__ = ("checks", "dtype", "edges", "op", "plan", "saved", "shape", "slots", "taps")
+
+    op: Any
+    plan: Any
+    edges: tuple
+    slots: tuple
+    saved: Any
+    checks: Any
+    shape: Any
+    dtype: Any
+    taps: list | None
+
+    def vjp(self, xp: Any, g: Any) -> Any:
+        """Gradients of the inputs, None for those that want none; g is raw or, under create_graph, a Tensor."""
+        saved = self.saved
+        if saved is None:
+            raise RuntimeError(
+                f"the graph of {self.op.name} has been freed by an earlier backward; "
+                "pass retain_graph=True to that one to go through it twice"
+            )
+        checks = self.checks
+        for i in range(0, len(checks), 2):
+            if checks[i][0] != checks[i + 1]:
+                raise RuntimeError(
+                    f"a tensor that the gradient of {self.op.name} needs was changed in place since it was used "
+                    f"(version {checks[i][0]}, expected {checks[i + 1]}); change a copy of it instead"
+                )
+        if xp is taped:
+            saved = self._as_tensors(saved)
+        return self.plan.run(xp, g, saved)
+
+    def _as_tensors(self, saved: Sequence) -> list:
+        """The saved arrays as tensors that know their place in the graph."""
+        values = list(saved)
+        for k, i in enumerate(self.plan.arrays):
+            if not hasattr(saved[k], "shape"):
+                continue
+            t = values[k] = wrap(saved[k])
+            if i is None:
+                t._node = self
+            elif self.edges[i] is not None:
+                t._node, t._slot = self.edges[i], self.slots[i]
+        return values
+
+
+class _Plan:
+    """How an op saves and goes backward when a given set of its inputs wants gradients.
+
+    arrays  for each saved array the index of the input, or None for the output
+    extras  what is saved after the arrays: an attribute's name, or an input's index for its shape
+    run     (xp, g, saved) -> gradients of the inputs
+    """
+
+    __slots__ = ("arrays", "extras", "run")
+
+    def __init__(self, op: Op, needs: tuple[bool, ...]) -> None:
+        vjps = [op.vjp_of(i) if need else None for i, need in enumerate(needs)]
+        wanted = [[] if v is None else [op.source(name, len(needs)) for name in _wants(v)] for v in vjps]
+        arrays = [k for w in wanted for kind, key in w if kind == "array" for k in key]
+        extras = [key for w in wanted for kind, key in w if kind == "extra"]
+        self.arrays = tuple(dict.fromkeys(arrays))
+        self.extras = tuple(dict.fromkeys(extras))
+
+        def place(kind: str, key: Any) -> Any:
+            """Where in `saved` a vjp's argument lies; a tuple of places for the variadic inputs."""
+            if kind == "extra":
+                return len(self.arrays) + self.extras.index(key)
+            places = tuple(self.arrays.index(k) for k in key)
+            return places[0] if type(key) is list else places
+
+        steps = [v and (v, [place(*w) for w in ws]) for v, ws in zip(vjps, wanted, strict=True)]
+        self.run = _joint_runner(steps, needs) if op.joint else _runner(steps)
+
+
+def _wants(vjp: Callable) -> list[str]:
+    """What a vjp wants: its parameters after (xp, g), but for `needs`."""
+    return [name for name in list(inspect.signature(vjp).parameters)[2:] if name != "needs"]
+
+
+def _runner(steps: list) -> Callable:
+    """Calls one vjp for each input that needs it."""
+    if len(steps) == 1:
+        fn, places = steps[0]
+        if places == [0]:
+            return lambda xp, g, saved: (fn(xp, g, saved[0]),)
+        return lambda xp, g, saved: (fn(xp, g, *[_pick(saved, p) for p in places]),)
+    if len(steps) == 2 and all(s is None or len(s[1]) == 1 and type(s[1][0]) is int for s in steps):
+        (f, i), (h, j) = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
+        if f is None:
+            return lambda xp, g, saved: (None, h(xp, g, saved[j]))
+        if h is None:
+            return lambda xp, g, saved: (f(xp, g, saved[i]), None)
+        return lambda xp, g, saved: (f(xp, g, saved[i]), h(xp, g, saved[j]))
+    return lambda xp, g, saved: [s and s[0](xp, g, *[_pick(saved, p) for p in s[1]]) for s in steps]
+
+
+def _joint_runner(steps: list, needs: tuple[bool, ...]) -> Callable:
+    """Calls the op's one vjp, which is told which inputs need gradients."""
+    fn, places = next(s for s in steps if s)
+    return lambda xp, g, saved: fn(xp, g, needs, *[_pick(saved, p) for p in places])
+
+
+def _pick(saved: tuple, place: Any) -> Any:
+    return saved[place] if type(place) is int else [saved[p] for p in place]
+
+
+class Op:
+    """An operation: forward over raw arrays, shape rule, and vjps.
+
+    name        as in messages and, for NumPy's names, in `taped`
+    forward     (xp, *inputs, **attributes) -> array, or tuple of arrays; inputs are its positional parameters
+                after xp, `*xs` for any number of them; attributes are keyword-only
+    vjp         a function (xp, g, ...) for each input (None: no gradient), a single one standing for all; or,
+                with joint=True, one (xp, g, needs, ...) -> gradients of all inputs. Its further parameters
+                are names: of inputs, of attributes, `out`, or `x_shape` for the shape of input x. With
+                several outputs g is a list, None where no gradient arrived
+    shape       (*MetaArrays, **attributes) -> shape, or MetaArray where the dtype does not follow from the
+                inputs; None: the inputs' broadcast shape
+    joint       see vjp
+    broadcasts  inputs broadcast, so the engine sums what a vjp gives to its input's shape
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable,
+        vjp: Callable | Sequence[Callable | None] | None = None,
+        shape: Callable | None = None,
+        joint: bool = False,
+        broadcasts: bool = False,
+    ) -> None:
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.name = name
+        self.forward = forward
+        self.shape = shape
+        self.joint = joint
+        self.broadcasts = broadcasts
+        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.variadic = bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL
+        self.vjps = list(vjp) if isinstance(vjp, (list, tuple)) else [vjp]
+        self._plans: dict[tuple[bool, ...], _Plan | None] = {}
+
+    def vjp_of(self, i: int) -> Callable | None:
+        """The vjp for input i."""
+        return self.vjps[i] if len(self.vjps) > 1 else self.vjps[0]
+
+    def source(self, name: str, count: int) -> tuple[str, Any]:
+        """What a vjp's parameter stands for: ("array", input indices or [None]) or ("extra", name or index)."""
+        if name == "out":
+            return "array", [None]
+        if self.variadic and name == self.inputs[0]:
+            return "array", tuple(range(count))
+        if name in self.inputs:
+            return "array", [self.inputs.index(name)]
+        if name in self.defaults:
+            return "extra", name
+        if name.removesuffix("_shape") in self.inputs:
+            return "extra", self.inputs.index(name.removesuffix("_shape"))
+        raise TypeError(f"op {self.name}: its vjp wants {name!r}, which is no input, attribute, shape or 'out'")
+
+    def plan(self, needs: tuple[bool, ...]) -> _Plan | None:
+        """The plan for these inputs wanting gradients; None where none of them can have one."""
+        try:
+            return self._plans[needs]
+        except KeyError:
+            able = tuple(n and self.vjp_of(i) is not None for i, n in enumerate(needs))
+            plan = self._plans[needs] = _Plan(self, able) if any(able) else None
+            return plan
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        """Runs the op on tensors, arrays and Python scalars, and records it where a gradient is wanted.
+
+        Arguments after the inputs are attributes, in their order: `sum(x, 0, True)`.
+        """
+        if len(inputs) > len(self.inputs) and not self.variadic:
+            attributes = dict(zip(self.defaults, inputs[len(self.inputs) :], strict=False)) | attributes
+            inputs = inputs[: len(self.inputs)]
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        backend = _backend_of(arrays)
+        try:
+            if backend.abstract:
+                result = self.infer(arrays, attributes)
+            else:
+                result = self.forward(backend.xp, *arrays, **attributes)
+        except (ValueError, TypeError, IndexError) as error:
+            shapes = ", ".join(map(describe, arrays))
+            raise type(error)(f"{self.name}: {error} (inputs: {shapes})") from error
+        needed = mode.grad and any([isinstance(x, Tensor) and x._node is not None for x in inputs])
+        if type(result) is tuple:
+            outs = tuple(wrap(data) for data in result)
+            if needed:
+                record(self, inputs, arrays, attributes, outs)
+            return outs
+        out = wrap(result)
+        if needed:
+            record(self, inputs, arrays, attributes, (out,))
+        return out
+
+    def infer(self, arrays: list, attributes: dict) -> MetaArray:
+        """The result's shape and dtype, by the shape rule; the dtype by asking NumPy about one element."""
+        metas = [a if isinstance(a, MetaArray) else MetaArray(a.shape, a.dtype) if hasattr(a, "shape") else a
+                 for a in arrays]
+        if self.shape is None:
+            shape: Any = np.broadcast_shapes(*(m.shape for m in metas if isinstance(m, MetaArray)))
+            samples = [m.sample() if isinstance(m, MetaArray) else m for m in metas]
+            return MetaArray(shape, self.forward(np, *samples, **attributes).dtype)
+        shape = self.shape(*metas, **attributes)
+        if isinstance(shape, MetaArray):
+            return shape
+        return MetaArray(shape, np.result_type(*(m.dtype for m in metas if isinstance(m, MetaArray))))
+
+
+def _backend_of(arrays: list) -> backends.Backend:
+    """The one backend of the arrays among the inputs; NumPy's where all are scalars."""
+    for a in arrays:
+        if type(a) is np.ndarray:
+            return backends.of(a)
+        if hasattr(a, "shape") and not isinstance(a, np.generic):
+            return backends.of(a)
+    return backends.get("cpu")[0]
+
+
+def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: tuple[Tensor, ...]) -> None:
+    """Puts the tensors `outs`, just computed by `op`, into the graph as one node."""
+    edges = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
+    plan = op.plan(tuple([e is not None for e in edges]))
+    first = outs[0]
+    if plan is None or not is_float(first._data.dtype):
+        return
+    node = _new(Node)
+    node.op = op
+    node.plan = plan
+    node.edges = edges
+    node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
+    saved: list[Any] = []
+    checks: list[Any] = []
+    for i in plan.arrays:
+        source = first if i is None else inputs[i]
+        if isinstance(source, Tensor):
+            checks += (source._version, source._version[0])
+            saved.append(source._data)
+        else:
+            saved.append(source)
+    for key in plan.extras:
+        if isinstance(key, str):
+            saved.append(attributes[key] if key in attributes else op.defaults[key])
+        else:
+            saved.append(getattr(arrays[key], "shape", ()))
+    node.saved = saved
+    node.checks = checks
+    node.taps = None
+    if len(outs) == 1:
+        node.shape = first._data.shape
+        node.dtype = first._data.dtype
+        first._node = node
+    else:
+        node.shape = [t._data.shape for t in outs]
+        node.dtype = [t._data.dtype for t in outs]
+        for slot, t in enumerate(outs):
+            if is_float(t._data.dtype):
+                t._node, t._slot = node, slot

@@ -1,0 +1,171 @@
+"""Convolution on the CPU: columns of a few images at a time, which stay in cache, and one GEMM for each.
+
+Arrays are (N, H, W, C) inside. With K = KH KW C, the columns of a block of images are a matrix (images OH OW, K),
+and the output is columns @ weight (K, O). A column of ones carries the bias through the forward GEMM and its
+gradient through the weight's.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+_BLOCK = 1 << 18  # bytes of columns at a time: what a core's second-level cache holds beside the weight
+
+
+@cache
+def _kernels() -> tuple[Any, Any]:
+    """The two compiled loops; numba is imported at the first convolution."""
+    from numba import njit
+
+    options = {"nogil": True, "cache": True, "fastmath": False, "boundscheck": False, "error_model": "numpy"}
+
+    @njit(**options)
+    def im2col(x, columns, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
+        n, h, w, c = x.shape
+        row = 0
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    k = 0
+                    for u in range(kh):
+                        y = i * sh - ph + u * dh
+                        for v in range(kw):
+                            z = j * sw - pw + v * dw
+                            if 0 <= y < h and 0 <= z < w:
+                                for q in range(c):
+                                    columns[row, k + q] = x[b, y, z, q]
+                            else:
+                                for q in range(c):
+                                    columns[row, k + q] = 0
+                            k += c
+                    row += 1
+
+    @njit(**options)
+    def col2im(columns, x, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
+        n, h, w, c = x.shape
+        row = 0
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    k = 0
+                    for u in range(kh):
+                        y = i * sh - ph + u * dh
+                        for v in range(kw):
+                            z = j * sw - pw + v * dw
+                            if 0 <= y < h and 0 <= z < w:
+                                for q in range(c):
+                                    x[b, y, z, q] += columns[row, k + q]
+                            k += c
+                    row += 1
+
+    return im2col, col2im
+
+
+class _Geometry:
+    """Shapes of one convolution, and how many images make a block."""
+
+    def __init__(self, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any) -> None:
+        self.n, self.c, h, w = x.shape
+        self.o, _, self.kh, self.kw = weight.shape
+        self.oh = (h + 2 * padding[0] - dilation[0] * (self.kh - 1) - 1) // stride[0] + 1
+        self.ow = (w + 2 * padding[1] - dilation[1] * (self.kw - 1) - 1) // stride[1] + 1
+        self.k = self.kh * self.kw * self.c
+        self.places = self.oh * self.ow
+        self.loops = (self.kh, self.kw, *stride, *padding, *dilation, self.oh, self.ow)
+        self.images = max(1, min(self.n, _BLOCK // max(1, self.places * (self.k + 1) * x.itemsize)))
+
+    def blocks(self) -> Any:
+        """(first image, last + 1) of each block."""
+        return ((a, min(a + self.images, self.n)) for a in range(0, self.n, self.images))
+
+    def columns(self, dtype: Any) -> np.ndarray:
+        """Room for a block's columns, with the column of ones."""
+        out = np.empty((self.images * self.places, self.k + 1), dtype)
+        out[:, -1] = 1
+        return out
+
+
+def _channels_last(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _matrix(weight: np.ndarray) -> np.ndarray:
+    """The weight as (K, O), rows in the columns' order."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
+
+
+class _Conv2d:
+    """Kernel `conv2d`: see `ops/fused.py` for the interface, `ops/conv.py` for the shapes."""
+
+    def accepts(self, x: Any, weight: Any, bias: Any, *, groups: int, **_: Any) -> bool:
+        same = x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
+        return groups == 1 and same and x.dtype in (np.float32, np.float64) and x.size > 0
+
+    def forward(
+        self, x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> tuple[Any, Any]:
+        g = _Geometry(x, weight, stride, padding, dilation)
+        im2col, _ = _kernels()
+        images = _channels_last(x)
+        matrix = np.empty((g.k + 1, g.o), x.dtype)
+        matrix[:-1] = _matrix(weight)
+        matrix[-1] = 0 if bias is None else bias
+        columns = g.columns(x.dtype)
+        out = np.empty((g.n, g.oh, g.ow, g.o), x.dtype)
+        flat = out.reshape(-1, g.o)
+        for a, b in g.blocks():
+            part = columns[: (b - a) * g.places]
+            im2col(images[a:b], part, *g.loops)
+            np.matmul(part, matrix, out=flat[a * g.places : b * g.places])
+        return out.transpose(0, 3, 1, 2), images
+
+    def backward(
+        self,
+        grad: Any,
+        needs: Any,
+        images: Any,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        *,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+    ) -> list:
+        g = _Geometry(x, weight, stride, padding, dilation)
+        flat = _channels_last(grad).reshape(-1, g.o)
+        gw = gb = None
+        if needs[1] or needs[2]:
+            both = self._weight_gradient(g, images, flat)
+            gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
+            gb = both[-1] if needs[2] else None
+        return [self._input_gradient(g, weight, flat, images.shape) if needs[0] else None, gw, gb]
+
+    def _weight_gradient(self, g: _Geometry, images: Any, flat: Any) -> np.ndarray:
+        """(K + 1, O): the weight's gradient, and in the last row the bias'."""
+        im2col, _ = _kernels()
+        columns = g.columns(flat.dtype)
+        total = np.zeros((g.k + 1, g.o), flat.dtype)
+        for a, b in g.blocks():
+            part = columns[: (b - a) * g.places]
+            im2col(images[a:b], part, *g.loops)
+            total += part.T @ flat[a * g.places : b * g.places]
+        return total
+
+    def _input_gradient(self, g: _Geometry, weight: Any, flat: Any, shape: Any) -> np.ndarray:
+        _, col2im = _kernels()
+        matrix = np.ascontiguousarray(_matrix(weight).T)
+        columns = np.empty((g.images * g.places, g.k), flat.dtype)
+        out = np.zeros(shape, flat.dtype)
+        for a, b in g.blocks():
+            part = columns[: (b - a) * g.places]
+            np.matmul(flat[a * g.places : b * g.places], matrix, out=part)
+            col2im(part, out[a:b], *g.loops)
+        return out.transpose(0, 3, 1, 2)
+
+
+KERNEL = _Conv2d()

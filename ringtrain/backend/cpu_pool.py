@@ -1,0 +1,78 @@
+"""Max pooling on the CPU: one compiled loop over (N, H, W, C), which remembers each window's first largest."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+
+@cache
+def _kernels() -> tuple[Any, Any]:
+    from numba import njit
+
+    options = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+
+    @njit(**options)
+    def forward(x, out, best, kh, kw, sh, sw, ph, pw):
+        n, h, w, c = x.shape
+        _, oh, ow, _ = out.shape
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    top, left = i * sh - ph, j * sw - pw
+                    first = True
+                    for y in range(max(top, 0), min(top + kh, h)):
+                        for z in range(max(left, 0), min(left + kw, w)):
+                            place = y * w + z
+                            if first:
+                                for q in range(c):
+                                    out[b, i, j, q] = x[b, y, z, q]
+                                    best[b, i, j, q] = place
+                                first = False
+                            else:
+                                for q in range(c):
+                                    value = x[b, y, z, q]
+                                    if value > out[b, i, j, q] or value != value:
+                                        out[b, i, j, q] = value
+                                        best[b, i, j, q] = place
+
+    @njit(**options)
+    def backward(g, best, gx):
+        n, oh, ow, c = g.shape
+        w = gx.shape[2]
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    for q in range(c):
+                        place = best[b, i, j, q]
+                        gx[b, place // w, place % w, q] += g[b, i, j, q]
+
+    return forward, backward
+
+
+class _MaxPool2d:
+    """Kernel `max_pool2d`: see `ops/fused.py` for the interface, `ops/pool.py` for the shapes."""
+
+    def accepts(self, x: Any, **_: Any) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size > 0
+
+    def forward(self, x: Any, *, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any]:
+        images = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        n, h, w, c = images.shape
+        oh = (h + 2 * padding[0] - kernel[0]) // stride[0] + 1
+        ow = (w + 2 * padding[1] - kernel[1]) // stride[1] + 1
+        out = np.empty((n, oh, ow, c), x.dtype)
+        best = np.empty((n, oh, ow, c), np.int32)
+        _kernels()[0](images, out, best, *kernel, *stride, *padding)
+        return out.transpose(0, 3, 1, 2), best
+
+    def backward(self, g: Any, needs: Any, best: Any, x: Any, **_: Any) -> list:
+        n, c, h, w = x.shape
+        gx = np.zeros((n, h, w, c), x.dtype)
+        _kernels()[1](np.ascontiguousarray(g.transpose(0, 2, 3, 1)), best, gx)
+        return [gx.transpose(0, 3, 1, 2)]
+
+
+KERNEL = _MaxPool2d()

@@ -1,0 +1,281 @@
+"""The backward pass: count dependencies, pop a stack, send each gradient along its edge.
+
+One iterative walk counts how many edges lead to every node. Then a node whose count is 0 is popped, its vjp is
+run once, and its gradients go to the nodes its inputs came from. A leaf whose count is 0 is final: it takes its
+gradient and fires its hooks at once, while the rest of the pass still runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backend as backends
+from .autograd import Node, mode, taped
+from .tensor import Leaf, Tensor, describe, raw, wrap
+
+__all__ = ["backward", "grad", "sum_to"]
+
+
+def backward(
+    tensors: Sequence[Tensor],
+    grads: Sequence[Any] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> None:
+    """Adds the gradients of sum_i <tensors[i], grads[i]> to `.grad` of every leaf that they were computed from.
+
+    grads[i] has the shape of tensors[i]; None is 1 for a tensor of one element. See `Tensor.backward`.
+    """
+    _Pass(tensors, grads, retain_graph or create_graph, create_graph).run()
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of sum(outputs) with respect to the inputs, which may be any tensors of the graph.
+
+    Nothing is added to `.grad`. grad_outputs: gradients of the outputs, as in `backward`. retain_graph: as in
+    `backward`; None means the same as create_graph.
+    Returns a tuple, or a single Tensor where `inputs` is one. An input that the outputs do not depend on raises
+    RuntimeError, or gives None with allow_unused=True.
+    """
+    single = isinstance(outputs, Tensor)
+    outs: Sequence[Tensor] = [outputs] if isinstance(outputs, Tensor) else outputs
+    ins: Sequence[Tensor] = [inputs] if isinstance(inputs, Tensor) else inputs
+    for k, t in enumerate(ins):
+        if t._node is None:
+            raise RuntimeError(f"input {k} of grad ({describe(t._data)}) does not require a gradient")
+    retain = create_graph if retain_graph is None else retain_graph
+    task = _Pass(outs, [grad_outputs] if single else grad_outputs, retain, create_graph)
+    found = task.run(ins)
+    for k, g in enumerate(found):
+        if g is None and not allow_unused:
+            raise RuntimeError(f"the outputs do not depend on input {k}; pass allow_unused=True to get None there")
+    result = tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
+    return result[0] if isinstance(inputs, Tensor) else result
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sums a gradient over the axes along which an input of `shape` was broadcast."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1
+    )
+    if axes:
+        g = g.sum(axis=axes, keepdims=True)
+    return g.reshape(shape)
+
+
+class _Pass:
+    """One backward pass: the gradients under way, and how many edges still lead to each node."""
+
+    def __init__(
+        self, tensors: Sequence[Tensor], grads: Sequence[Any] | None, retain: bool, create: bool
+    ) -> None:
+        self.retain = retain
+        self.create = create
+        self.flow: dict[Any, Any] = {}  # node -> its gradient; a list of them where it has several outputs
+        self.own: set[Any] = set()  # nodes whose gradient is a sum made here, so that it can be added to in place
+        heads = _heads(tensors, grads, create)
+        self.roots = list(dict.fromkeys(t._node for t in tensors))
+        self.pending = _dependencies(self.roots)
+        for t, g in zip(tensors, heads, strict=True):
+            self.add(t._node, t._slot, g)
+
+    def add(self, node: Any, slot: int | None, g: Any) -> None:
+        """Adds a gradient of the right shape and dtype to what is under way to a node."""
+        flow = self.flow
+        if slot is not None:
+            parts = flow.setdefault(node, [None] * len(node.shape))
+            parts[slot] = g if parts[slot] is None else parts[slot] + g
+        elif node not in flow:
+            flow[node] = g
+        elif node in self.own:
+            flow[node] += g
+        else:
+            total = flow[node] = flow[node] + g
+            if not self.create and total.shape:
+                self.own.add(node)
+
+    def run(self, targets: Sequence[Tensor] | None = None) -> list[Any]:
+        """Goes through the graph. With targets it returns their gradients and touches no leaf."""
+        flow, pending, create, retain = self.flow, self.pending, self.create, self.retain
+        wanted = {(t._node, t._slot): None for t in targets or ()}
+        useful = None if targets is None else _leading_to({t._node for t in targets}, pending)
+        ready = [node for node in reversed(self.roots) if not pending[node]]
+        before = mode.grad
+        mode.grad = create
+        try:
+            while ready:
+                node = ready.pop()
+                g = flow.pop(node, None)
+                if g is not None and node.taps:
+                    g = _tap(node, g)
+                if targets is not None:
+                    _collect(node, g, wanted)
+                if type(node) is Leaf:
+                    if targets is None and g is not None:
+                        _arrive(node, g)
+                    continue
+                if g is None or (useful is not None and node not in useful):
+                    results: Any = None
+                else:
+                    results = node.vjp(taped if create else _library(g), g)
+                self.send(node, results, ready)
+                if not retain:
+                    node.saved = None
+        finally:
+            mode.grad = before
+        return [] if targets is None else [wanted[t._node, t._slot] for t in targets]
+
+    def send(self, node: Node, results: Any, ready: list) -> None:
+        """Sends a node's results along its edges, and readies the nodes that wait for nothing more."""
+        pending, flow = self.pending, self.flow
+        slots = node.slots
+        for k, edge in enumerate(node.edges):
+            if edge is None:
+                continue
+            if results is not None:
+                g = results[k]
+                if g is not None:
+                    slot = slots[k]
+                    shape, dtype = (edge.shape, edge.dtype) if slot is None else (edge.shape[slot], edge.dtype[slot])
+                    if g.shape != shape:
+                        g = _fit(node, k, g, shape)
+                    if g.dtype is not dtype and g.dtype != dtype:
+                        g = g.astype(dtype)
+                    if slot is None and edge not in flow:
+                        flow[edge] = g
+                    else:
+                        self.add(edge, slot, g)
+            left = pending[edge] = pending[edge] - 1
+            if not left:
+                ready.append(edge)
+
+
+def _fit(node: Node, k: int, g: Any, shape: tuple[int, ...]) -> Any:
+    """A gradient summed over broadcast axes; raises where the op's vjp gave a shape that no broadcast explains."""
+    try:
+        fits = np.broadcast_shapes(g.shape, shape) == g.shape
+    except ValueError:
+        fits = False
+    if not fits or not node.op.broadcasts:
+        raise RuntimeError(f"the vjp of {node.op.name} gave input {k} a gradient of shape {g.shape}, not {shape}")
+    return sum_to(g, shape)
+
+
+def _library(g: Any) -> Any:
+    """The array library of a gradient, or of the first one there is of several."""
+    if type(g) is list:
+        g = next(part for part in g if part is not None)
+    return np if isinstance(g, (np.ndarray, np.generic)) else backends.of(g).xp
+
+
+def _tap(node: Any, g: Any) -> Any:
+    """Shows a gradient to the hooks of `Tensor.register_hook`, which may replace it."""
+    for slot, hook in tuple(node.taps):
+        part = g if slot is None else g[slot]
+        if part is None:
+            continue
+        new = hook(part if isinstance(part, Tensor) else wrap(part))
+        if new is not None:
+            new = new if isinstance(part, Tensor) else raw(new)
+            if new.shape != part.shape:
+                raise ValueError(f"a hook replaced a gradient of shape {part.shape} by one of {new.shape}")
+            if slot is None:
+                g = new
+            else:
+                g[slot] = new
+    return g
+
+
+def _collect(node: Any, g: Any, wanted: dict) -> None:
+    """Keeps the gradient of a node's outputs that were asked for."""
+    if (node, None) in wanted:
+        wanted[node, None] = g
+    elif type(g) is list:
+        for slot, part in enumerate(g):
+            if (node, slot) in wanted:
+                wanted[node, slot] = part
+
+
+def _arrive(leaf: Leaf, g: Any) -> None:
+    """A leaf's gradient is final."""
+    if not isinstance(g, Tensor):
+        leaf.accumulate(g)
+    elif leaf.grad is None:
+        leaf.grad = g
+    else:
+        leaf.grad = (leaf.grad if isinstance(leaf.grad, Tensor) else wrap(leaf.grad)) + g
+    if leaf.hooks:
+        leaf.fire()
+
+
+def _heads(tensors: Sequence[Tensor], grads: Sequence[Any] | None, create: bool) -> list[Any]:
+    """The gradients to begin with: checked, of the tensors' dtype; raw, or Tensors under create_graph."""
+    grads = [None] * len(tensors) if grads is None else grads
+    if len(grads) != len(tensors):
+        raise ValueError(f"{len(grads)} gradients were given for {len(tensors)} tensors")
+    return [_head(t, g, create) for t, g in zip(tensors, grads, strict=True)]
+
+
+def _head(t: Tensor, g: Any, create: bool) -> Any:
+    data = t._data
+    if t._node is None:
+        raise RuntimeError("backward needs a tensor that requires a gradient; this one was computed from none")
+    if g is None:
+        if data.size != 1:
+            raise RuntimeError(
+                f"a gradient can be left out for a tensor of one element only; this one is {describe(data)}"
+            )
+        g = t.backend.xp.ones(data.shape, data.dtype)
+    array = raw(g)
+    if not hasattr(array, "shape"):
+        array = g = t.backend.xp.asarray(array, data.dtype)
+    if array.shape != data.shape:
+        raise ValueError(f"the gradient's shape {array.shape} is not the tensor's, {data.shape}")
+    if array.dtype != data.dtype:
+        g = array = array.astype(data.dtype)
+    if create:
+        return g if isinstance(g, Tensor) else wrap(g)
+    return array
+
+
+def _dependencies(roots: Iterable) -> dict:
+    """For every node behind the roots, how many edges lead to it. Iterative: graphs are deep."""
+    pending: dict[Any, int] = dict.fromkeys(roots, 0)
+    stack = list(pending)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None:
+                if edge in pending:
+                    pending[edge] += 1
+                else:
+                    pending[edge] = 1
+                    stack.append(edge)
+    return pending
+
+
+def _leading_to(targets: set, pending: dict) -> set:
+    """The nodes from which some target can be reached, targets included."""
+    users: dict[Any, list] = {}
+    for node in pending:
+        for edge in node.edges:
+            if edge is not None:
+                users.setdefault(edge, []).append(node)
+    found = {t for t in targets if t in pending}
+    stack = list(found)
+    while stack:
+        for user in users.get(stack.pop(), ()):
+            if user not in found:
+                found.add(user)
+                stack.append(user)
+    return found

@@ -1,0 +1,106 @@
+"""Function: an operation with a forward and a backward of the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .autograd import Node, mode, no_grad
+from .tensor import Tensor, is_float, wrap
+
+__all__ = ["Function"]
+
+
+class Context:
+    """What forward leaves for backward: `save_for_backward(*tensors)` and any attribute.
+
+    needs_input_grad   for each argument of forward, whether its gradient is wanted
+    """
+
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
+        self._saved: tuple[Tensor, ...] = ()
+        self._versions: list[int] = []
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keeps tensors, inputs or outputs, and checks at backward that nobody wrote into them."""
+        self._saved = tensors
+        self._versions = [t._version[0] for t in tensors]
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        for t, version in zip(self._saved, self._versions, strict=True):
+            if t._version[0] != version:
+                raise RuntimeError("a tensor kept by save_for_backward was changed in place since")
+        return self._saved
+
+
+class _Plan:
+    """Calls the user's backward, on tensors, in both kinds of pass."""
+
+    arrays = ()
+
+    def __init__(self, function: type[Function], ctx: Context, count: int) -> None:
+        self.function = function
+        self.ctx = ctx
+        self.count = count
+
+    def run(self, xp: Any, g: Any, saved: Any) -> list:
+        parts = g if type(g) is list else [g]
+        given = [p if p is None or isinstance(p, Tensor) else wrap(p) for p in parts]
+        results = self.function.backward(self.ctx, *given)
+        results = list(results) if isinstance(results, (tuple, list)) else [results]
+        if len(results) != self.count:
+            raise RuntimeError(
+                f"{self.function.__name__}.backward gave {len(results)} gradients for the {self.count} arguments "
+                "of forward; return None for those that have none"
+            )
+        if mode.grad:
+            return results
+        return [r._data if isinstance(r, Tensor) else r for r in results]
+
+
+class Function:
+    """A differentiable operation written by hand; subclass it, and call `YourFunction.apply(...)`.
+
+    forward(ctx, *args) gets tensors outside the graph and returns a tensor or a tuple of them; backward(ctx, *grads)
+    gets the outputs' gradients and returns one gradient, or None, for each argument of forward. Backward written
+    with ops can itself be differentiated.
+    """
+
+    name = "Function"
+    broadcasts = False
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Any) -> Any:
+        raise NotImplementedError("a Function needs a static method backward(ctx, *grads)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Runs forward, and records the call where an argument wants a gradient."""
+        edges = tuple(a._node if isinstance(a, Tensor) else None for a in args)
+        ctx = Context(tuple(edge is not None for edge in edges))
+        with no_grad():
+            result = cls.forward(ctx, *args)
+        outs = result if isinstance(result, tuple) else (result,)
+        # a forward that returns its argument must not put the argument itself into the graph
+        outs = tuple(wrap(out._data) if any(out is a for a in args) else out for out in outs)
+        if mode.grad and any(ctx.needs_input_grad):
+            node = object.__new__(Node)
+            node.op, node.plan = cls, _Plan(cls, ctx, len(args))
+            node.edges = edges
+            node.slots = tuple(a._slot if isinstance(a, Tensor) else None for a in args)
+            node.saved, node.checks, node.taps = (), (), None
+            single = len(outs) == 1
+            node.shape = outs[0].shape if single else [t.shape for t in outs]
+            node.dtype = outs[0].dtype if single else [t.dtype for t in outs]
+            for slot, t in enumerate(outs):
+                if is_float(t.dtype):
+                    t._node, t._slot = node, None if single else slot
+        return outs if isinstance(result, tuple) else outs[0]
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__

@@ -1,0 +1,252 @@
+"""Elementwise functions: arithmetic, powers and exponentials, rounding, comparisons, where.
+
+Kinks follow PyTorch: relu'(0) = 0, abs'(0) = 0, maximum and minimum share a tie equally, clip passes the gradient
+at its bounds.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..tensor import Tensor
+from .define import binary, op, register, unary
+
+# --- arithmetic -------------------------------------------------------------------------------------------
+add = binary("add", operator.add, (lambda xp, g: g, lambda xp, g: g))
+subtract = binary("subtract", operator.sub, (lambda xp, g: g, lambda xp, g: -g))
+multiply = binary("multiply", operator.mul, (lambda xp, g, b: g * b, lambda xp, g, a: g * a))
+divide = binary("divide", operator.truediv, (lambda xp, g, b: g / b, lambda xp, g, b, out: -g * out / b))
+floor_divide = binary("floor_divide", operator.floordiv)
+remainder = binary("remainder", operator.mod, (lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor(a / b)))
+negative = unary("negative", lambda xp, x: -x, lambda xp, g: -g)
+absolute = unary("absolute", lambda xp, x: abs(x), lambda xp, g, x: g * xp.sign(x))
+
+
+def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
+    # b * a^(b-1), but exactly 0 where b is 0: a^(-1) may be infinite there
+    return g * (b * xp.power(a, xp.where(b == 0, 1.0, b - 1.0)))
+
+
+def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
+    # a^b log a; 0 where a is 0 (PyTorch's convention), without the logarithm of 0
+    return xp.where(a == 0, 0.0, g * out * xp.log(xp.where(a == 0, 1.0, a)))
+
+
+_power = binary("power", operator.pow, (_power_a, _power_b))
+
+
+def power(a: Any, b: Any) -> Tensor:
+    """a ** b, elementwise; negative a with a fractional b gives nan, as in NumPy."""
+    if type(b) in (int, float) and isinstance(a, Tensor):
+        return _power_scalar(a, exponent=b)
+    return _power(a, b)
+
+
+register("power", power)
+_power_scalar = op(
+    "power_scalar",
+    lambda xp, x, *, exponent: x * x if exponent == 2 else x**exponent,
+    lambda xp, g, x, exponent: (
+        g * (x * 2.0) if exponent == 2 else g * 0.0 if exponent == 0 else g * (exponent * x ** (exponent - 1))
+    ),
+)
+
+# --- powers, exponentials, logarithms ---------------------------------------------------------------------
+square = unary("square", lambda xp, x: x * x, lambda xp, g, x: g * (x * 2.0))
+sqrt = unary("sqrt", lambda xp, x: xp.sqrt(x), lambda xp, g, out: g / (out * 2.0))
+reciprocal = unary("reciprocal", lambda xp, x: 1.0 / x, lambda xp, g, out: -g * out * out)
+exp = unary("exp", lambda xp, x: xp.exp(x), lambda xp, g, out: g * out)
+expm1 = unary("expm1", lambda xp, x: xp.expm1(x), lambda xp, g, out: g * (out + 1.0))
+log = unary("log", lambda xp, x: xp.log(x), lambda xp, g, x: g / x)
+log2 = unary("log2", lambda xp, x: xp.log2(x), lambda xp, g, x: g / (x * math.log(2.0)))
+log10 = unary("log10", lambda xp, x: xp.log10(x), lambda xp, g, x: g / (x * math.log(10.0)))
+log1p = unary("log1p", lambda xp, x: xp.log1p(x), lambda xp, g, x: g / (x + 1.0))
+logaddexp = binary(
+    "logaddexp",
+    np.logaddexp,
+    (lambda xp, g, a, out: g * xp.exp(a - out), lambda xp, g, b, out: g * xp.exp(b - out)),
+)
+
+# --- trigonometric and hyperbolic -------------------------------------------------------------------------
+sin = unary("sin", lambda xp, x: xp.sin(x), lambda xp, g, x: g * xp.cos(x))
+cos = unary("cos", lambda xp, x: xp.cos(x), lambda xp, g, x: -g * xp.sin(x))
+tan = unary("tan", lambda xp, x: xp.tan(x), lambda xp, g, out: g * (out * out + 1.0))
+arcsin = unary("arcsin", lambda xp, x: xp.arcsin(x), lambda xp, g, x: g / xp.sqrt(1.0 - x * x))
+arccos = unary("arccos", lambda xp, x: xp.arccos(x), lambda xp, g, x: -g / xp.sqrt(1.0 - x * x))
+arctan = unary("arctan", lambda xp, x: xp.arctan(x), lambda xp, g, x: g / (x * x + 1.0))
+arctan2 = binary(
+    "arctan2",
+    np.arctan2,
+    (lambda xp, g, a, b: g * b / (a * a + b * b), lambda xp, g, a, b: -g * a / (a * a + b * b)),
+)
+sinh = unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x))
+cosh = unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x))
+tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out * out))
+
+# --- rounding and signs: piecewise constant, so their gradient is zero and they are left out of the graph --
+sign = unary("sign", lambda xp, x: xp.sign(x))
+floor = unary("floor", lambda xp, x: xp.floor(x))
+ceil = unary("ceil", lambda xp, x: xp.ceil(x))
+round = unary("round", lambda xp, x: xp.round(x))  # noqa: A001
+
+# --- comparisons: booleans --------------------------------------------------------------------------------
+equal = binary("equal", operator.eq)
+not_equal = binary("not_equal", operator.ne)
+less = binary("less", operator.lt)
+less_equal = binary("less_equal", operator.le)
+greater = binary("greater", operator.gt)
+greater_equal = binary("greater_equal", operator.ge)
+logical_and = binary("logical_and", np.logical_and)
+logical_or = binary("logical_or", np.logical_or)
+logical_xor = binary("logical_xor", np.logical_xor)
+bitwise_and = binary("bitwise_and", operator.and_)
+bitwise_or = binary("bitwise_or", operator.or_)
+bitwise_xor = binary("bitwise_xor", operator.xor)
+invert = unary("invert", lambda xp, x: ~x)
+logical_not = unary("logical_not", lambda xp, x: xp.logical_not(x))
+isnan = unary("isnan", lambda xp, x: xp.isnan(x))
+isinf = unary("isinf", lambda xp, x: xp.isinf(x))
+isfinite = unary("isfinite", lambda xp, x: xp.isfinite(x))
+
+
+# --- choices ----------------------------------------------------------------------------------------------
+def _prefer(g: Any, mine: Any, other: Any) -> Any:
+    """The gradient of the preferred one of two: all of it where it won, half of it at a tie."""
+    return g * ((mine > other) + 0.5 * (mine == other)).astype(g.dtype)
+
+
+maximum = binary(
+    "maximum", np.maximum, (lambda xp, g, a, b: _prefer(g, a, b), lambda xp, g, a, b: _prefer(g, b, a))
+)
+minimum = binary(
+    "minimum", np.minimum, (lambda xp, g, a, b: _prefer(g, b, a), lambda xp, g, a, b: _prefer(g, a, b))
+)
+where = op(
+    "where",
+    lambda xp, condition, a, b: xp.where(condition, a, b),
+    (
+        None,
+        lambda xp, g, condition: xp.where(condition, g, 0.0),
+        lambda xp, g, condition: xp.where(condition, 0.0, g),
+    ),
+    broadcasts=True,
+)
+where.__doc__ = "a where the condition holds, else b; all three broadcast."
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    if low is None:
+        return x <= high
+    return x >= low if high is None else (x >= low) & (x <= high)
+
+
+_clip = op(
+    "clip",
+    lambda xp, x, *, low=None, high=None: xp.clip(x, low, high),
+    lambda xp, g, x, low, high: g * _inside(x, low, high).astype(g.dtype),
+)
+
+
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """x held between two numbers; None leaves a side open. The gradient passes at the bounds (as in PyTorch)."""
+    if low is None and high is None:
+        raise ValueError("clip needs a lower bound, an upper bound, or both")
+    return _clip(x, low=low, high=high)
+
+
+register("clip", clip)
+
+# --- activations ------------------------------------------------------------------------------------------
+relu = unary(
+    "relu",
+    lambda xp, x: xp.maximum(x, 0),
+    lambda xp, g, out: g * (out > 0),
+    "max(x, 0); its gradient at 0 is 0.",
+)
+
+
+def _sigmoid(xp: Any, x: Any) -> Any:
+    # tanh saturates where exp would overflow
+    return 0.5 * xp.tanh(0.5 * x) + 0.5
+
+
+sigmoid = unary("sigmoid", _sigmoid, lambda xp, g, out: g * out * (1.0 - out), "1 / (1 + exp(-x)), without overflow.")
+softplus = unary(
+    "softplus",
+    lambda xp, x: xp.logaddexp(x, 0),
+    lambda xp, g, x: g * xp.sigmoid(x) if hasattr(xp, "sigmoid") else g * _sigmoid(xp, x),
+    "log(1 + exp(x)), without overflow.",
+)
+
+
+def _erf(xp: Any, x: Any) -> Any:
+    if xp is np:
+        from ..backend.cpu_special import erf as compiled
+
+        return compiled(x)
+    from cupyx.scipy.special import erf as compiled
+
+    return compiled(x)
+
+
+erf = unary(
+    "erf",
+    _erf,
+    lambda xp, g, x: g * (xp.exp(-x * x) * (2.0 / math.sqrt(math.pi))),
+    "The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
+)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x Phi(x), the Gaussian error linear unit (Hendrycks and Gimpel 2016).
+
+    approximate: "none" is exact; "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as in GPT-2.
+    """
+    if approximate == "none":
+        return x * (erf(x * math.sqrt(0.5)) + 1.0) * 0.5
+    if approximate == "tanh":
+        return x * (tanh((x * x * x * 0.044715 + x) * math.sqrt(2.0 / math.pi)) + 1.0) * 0.5
+    raise ValueError(f"gelu: approximate={approximate!r} is unknown; use 'none' or 'tanh'")
+
+
+# --- dtype, memory, device --------------------------------------------------------------------------------
+copy = op("copy", lambda xp, x: x.copy(), lambda xp, g: g)
+copy.__doc__ = "The same values in memory of their own."
+_astype = op("astype", lambda xp, x, *, dtype: x.astype(dtype), lambda xp, g: g)
+
+
+def astype(x: Tensor, dtype: Any) -> Tensor:
+    """x in another dtype; the gradient comes back in x's own. Returns x itself where nothing changes."""
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x
+    return _astype(x, dtype=dtype)
+
+
+def _moved(array: Any, device: str) -> Any:
+    target, index = backends.get(device)
+    source = backends.of(array)
+    return target.asarray(array if source is target else source.to_numpy(array), None, index)
+
+
+_move = op(
+    "to_device",
+    lambda xp, x, *, source, device: _moved(x, device),
+    lambda xp, g, source: to(g, source) if isinstance(g, Tensor) else _moved(g, source),
+    shape=lambda x, *, source, device: x.shape,
+)
+
+
+def to(x: Tensor, target: Any) -> Tensor:
+    """x on another device ("cpu", "cuda:0") or in another dtype; x itself where nothing changes."""
+    if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "meta"):
+        return x if x.device == target else _move(x, source=x.device, device=target)
+    return astype(x, target)
+
+
+register("astype", astype)

@@ -1,0 +1,121 @@
+"""Fused ops: a composed definition over ops, replaced by a backend's kernel where there is one.
+
+The composed form is the definition: the kernel's oracle, its second derivative, what runs on a backend without
+the kernel, and the shape rule.
+
+A kernel is an object with
+    accepts(*arrays, **attributes) -> bool               whether it can do these (dtypes, options)
+    forward(*arrays, **attributes) -> (out, residuals)   out is an array or a tuple of arrays
+    backward(g, needs, residuals, *arrays, **attributes) -> gradients of all inputs, None where not needed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd import Node, Op, enable_grad, mode, taped
+from ..backend import of
+from ..backward import grad
+from ..tensor import Tensor, wrap
+from .define import register
+
+__all__ = ["fused"]
+
+_identity = Op("identity", lambda xp, x: x, lambda xp, g: g)
+
+
+class _Plan:
+    """What `Node.vjp` wants of a plan: the first arrays saved are the inputs; attributes and residuals follow."""
+
+    __slots__ = ("arrays", "composed", "kernel", "needs")
+
+    def __init__(self, kernel: Any, composed: Callable, needs: tuple[bool, ...]) -> None:
+        self.arrays = tuple(range(len(needs)))
+        self.kernel = kernel
+        self.composed = composed
+        self.needs = needs
+
+    def run(self, xp: Any, g: Any, saved: list) -> list:
+        *inputs, attributes, residuals = saved
+        if xp is not taped:
+            return self.kernel.backward(g, self.needs, residuals, *inputs, **attributes)
+        return self._again(g, inputs, attributes)
+
+    def _again(self, g: Any, inputs: list, attributes: dict) -> list:
+        """Gradients as tensors of the graph: those of the composed form, run again.
+
+        The inputs stand in as nodes without edges, so that the composed form's own pass ends at them; afterwards
+        they are joined to the graph they came from.
+        """
+        stand_ins = []
+        for x, need in zip(inputs, self.needs, strict=True):
+            if need:
+                x = _detached(x)
+            stand_ins.append(x)
+        with enable_grad():
+            out = self.composed(*stand_ins, **attributes)
+        wanted = [x for x, need in zip(stand_ins, self.needs, strict=True) if need]
+        found = iter(grad(out, wanted, g, create_graph=True))
+        for x, original, need in zip(stand_ins, inputs, self.needs, strict=True):
+            if need:
+                x._node.edges, x._node.slots = (original._node,), (original._slot,)
+        return [next(found) if need else None for need in self.needs]
+
+
+def _detached(x: Tensor) -> Tensor:
+    """The same data behind an identity node that leads nowhere yet."""
+    node = object.__new__(Node)
+    node.op, node.plan = _identity, _identity.plan((True,))
+    node.edges, node.slots = (), ()
+    node.saved, node.checks, node.taps = [], [], None
+    node.shape, node.dtype = x._data.shape, x._data.dtype
+    out = wrap(x._data)
+    out._node, out._version = node, x._version
+    return out
+
+
+class _Fused:
+    """An op whose forward and backward a backend's kernel may take over."""
+
+    broadcasts = False
+
+    def __init__(self, name: str, composed: Callable) -> None:
+        self.name = name
+        self.composed = composed
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        kernel = of(arrays[0]).kernel(self.name)
+        if kernel is None or not kernel.accepts(*arrays, **attributes):
+            return self.composed(*inputs, **attributes)
+        result, residuals = kernel.forward(*arrays, **attributes)
+        outs = tuple(map(wrap, result)) if type(result) is tuple else (wrap(result),)
+        edges = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
+        if mode.grad and any(edge is not None for edge in edges):
+            self._record(kernel, inputs, arrays, edges, attributes, residuals, outs)
+        return outs if type(result) is tuple else outs[0]
+
+    def _record(
+        self, kernel: Any, inputs: tuple, arrays: list, edges: tuple, attributes: dict, residuals: Any, outs: tuple
+    ) -> None:
+        node = object.__new__(Node)
+        node.op = self
+        node.plan = _Plan(kernel, self.composed, tuple([edge is not None for edge in edges]))
+        node.edges = edges
+        node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
+        node.saved = [*arrays, attributes, residuals]
+        node.checks = [c for x in inputs if isinstance(x, Tensor) for c in (x._version, x._version[0])]
+        node.taps = None
+        single = len(outs) == 1
+        node.shape = outs[0]._data.shape if single else [t._data.shape for t in outs]
+        node.dtype = outs[0]._data.dtype if single else [t._data.dtype for t in outs]
+        for slot, t in enumerate(outs):
+            t._node, t._slot = node, None if single else slot
+
+
+def fused(name: str, composed: Callable) -> Callable:
+    """The op `composed(*tensors, **attributes)`, by kernel `name` of the inputs' backend where there is one."""
+    made = _Fused(name, composed)
+    register(name, made)
+    return made

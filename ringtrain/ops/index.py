@@ -1,0 +1,155 @@
+"""Indexing, and its inverse: writing into, or adding at, the places that an index names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..autograd import mode, record
+from ..backend.meta import MetaArray
+from ..tensor import Leaf, Tensor, describe, raw, share, shared_with_others, wrap
+from .define import op, register
+
+_BASIC = (int, slice, type(None), type(Ellipsis))
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index is made of integers, slices, None and Ellipsis, so that it gives a view."""
+    return all(isinstance(i, _BASIC) and not isinstance(i, bool) for i in (index if type(index) is tuple else (index,)))
+
+
+def _plain(index: Any) -> Any:
+    """An index without tensors."""
+    if type(index) is tuple:
+        return tuple(raw(i) for i in index)
+    return raw(np.asarray(index)) if isinstance(index, list) else raw(index)
+
+
+def _rule(x: MetaArray, *, index: Any) -> tuple[int, ...]:
+    # an array without memory answers every index: all its strides are 0
+    return np.broadcast_to(np.zeros((), np.int8), x.shape)[index].shape
+
+
+def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with g added at the places of an index; places named twice get both."""
+    out = xp.zeros(shape, g.dtype)
+    if is_basic(index):
+        out[index] = g
+    elif xp is np:
+        np.add.at(out, index, g)
+    else:
+        import cupyx
+
+        cupyx.scatter_add(out, index, g)
+    return out
+
+
+_get = op(
+    "getitem",
+    lambda xp, x, *, index: x[index],
+    lambda xp, g, x_shape, index: _scatter(xp, g, index, x_shape),
+    shape=_rule,
+)
+_add_into = op(
+    "add_at",
+    _add_at,
+    lambda xp, g, index: g[index],
+    shape=lambda g, *, index, shape: shape,
+)
+
+
+def _scatter(xp: Any, g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    return _add_into(g, index=index, shape=shape) if isinstance(g, Tensor) else _add_at(xp, g, index=index, shape=shape)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """x[index], with everything that NumPy indexes by. A view for a basic index, else a copy."""
+    index = _plain(index)
+    out = _get(x, index=index)
+    if is_basic(index) and isinstance(x, Tensor):
+        share(x, out)
+    return out
+
+
+_set = op(
+    "setitem",
+    lambda xp, x, value, *, index: x,
+    (
+        lambda xp, g, index: _without(xp, g, index),
+        lambda xp, g, index: g[index],
+    ),
+    broadcasts=True,
+)
+
+
+def _without(xp: Any, g: Any, index: Any) -> Any:
+    """A gradient with zeros at the places of an index."""
+    hit = np.zeros(g.shape, bool) if isinstance(raw(g), np.ndarray) else backends.of(raw(g)).xp.zeros(g.shape, bool)
+    hit[index] = True
+    return xp.where(hit, 0.0, g)
+
+
+def setitem(x: Tensor, index: Any, value: Any) -> None:
+    """x[index] = value, in place. Where a gradient is tracked this is an op of the graph.
+
+    Raises RuntimeError for a leaf that requires a gradient (write under rt.no_grad()), and where a view of x, or
+    what x is a view of, is alive: its gradient would be that of the old values.
+    """
+    index = _plain(index)
+    tracked = mode.grad and (x._node is not None or (isinstance(value, Tensor) and value._node is not None))
+    if tracked and type(x._node) is Leaf:
+        raise RuntimeError("a leaf that requires a gradient cannot be written in place; do so under rt.no_grad()")
+    if tracked and shared_with_others(x):
+        raise RuntimeError(
+            f"a write into {describe(x)} would change another tensor that shares its memory and is in use; "
+            "write into x.copy(), or let go of the view first"
+        )
+    source, slot = x._node, x._slot
+    data = raw(value)
+    if isinstance(x._data, np.ndarray) and not x._data.flags.writeable:
+        raise ValueError(f"{describe(x)} is a read-only view (of a broadcast, perhaps); write into x.copy()")
+    try:
+        x._data[index] = data
+    except (ValueError, IndexError, TypeError) as error:
+        raise type(error)(f"setitem: {error} (target {describe(x)}, value {describe(data)})") from error
+    x._version[0] += 1
+    if tracked:
+        before = wrap(x._data)
+        before._node, before._slot = source, slot
+        x._node = x._slot = None
+        record(_set, (before, value), (x._data, data), {"index": index}, (x,))
+
+
+def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:
+    """The slices of x along `axis` at `indices`, an array of integers; a row of a table, for axis 0."""
+    return getitem(x, (*(slice(None),) * (axis % x.ndim), raw(indices)))
+
+
+def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
+    """x at one index per position along `axis`; indices broadcast against x in the other axes."""
+    array = raw(indices)
+    if len(array.shape) != x.ndim:
+        raise ValueError(f"take_along_axis: indices have {len(array.shape)} axes, the tensor has {x.ndim}")
+    if isinstance(array, MetaArray) or isinstance(x._data, MetaArray):
+        return wrap(MetaArray(array.shape, x.dtype))
+    xp = backends.of(array).xp
+    grid = [
+        array if i == axis % x.ndim else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])
+        for i, n in enumerate(x.shape)
+    ]
+    return getitem(x, tuple(grid))
+
+
+def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
+    """A last axis of length num_classes that is 1 at the index and 0 elsewhere."""
+    array = raw(indices)
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= num_classes):
+        raise ValueError(f"one_hot: an index lies outside 0 .. {num_classes - 1}: {array.min()} .. {array.max()}")
+    xp = backends.of(array).xp
+    return wrap((array[..., None] == xp.arange(num_classes)).astype(dtype))
+
+
+for _name, _fn in {"getitem": getitem, "take": take, "take_along_axis": take_along_axis}.items():
+    register(_name, _fn)

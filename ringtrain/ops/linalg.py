@@ -1,0 +1,187 @@
+"""Products: matmul, einsum, outer, and the affine map of a layer.
+
+16-bit floats are multiplied and accumulated in float32 and rounded once: NumPy and CuPy differ here, the engine
+does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import taped
+from ..backend.meta import MetaArray
+from ..tensor import Tensor, is_float
+from .define import op, register
+from .shape import reshape
+
+
+def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
+    """The arrays in float32 where all are 16-bit floats, and the dtype to round the result to (None: as it is)."""
+    dtype = np.result_type(*(x.dtype for x in xs))
+    if xp is np and is_float(dtype) and dtype.itemsize == 2:
+        return [x.astype(np.float32) for x in xs], dtype
+    return xs, None
+
+
+def _matmul(xp: Any, a: Any, b: Any) -> Any:
+    (a, b), dtype = _wide(xp, a, b)
+    out = xp.matmul(a, b)
+    return out if dtype is None else out.astype(dtype)
+
+
+def _t(x: Any) -> Any:
+    """The last two axes exchanged."""
+    n = len(x.shape)
+    return x.transpose((*range(n - 2), n - 1, n - 2))
+
+
+def _matmul_rule(a: MetaArray, b: MetaArray) -> tuple[int, ...]:
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"the inner lengths {a.shape[-1]} and {b.shape[-2]} differ")
+    return (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+
+
+_product = op(
+    "matmul",
+    _matmul,
+    (lambda xp, g, b: xp.matmul(g, _t(b)), lambda xp, g, a: xp.matmul(_t(a), g)),
+    shape=_matmul_rule,
+    broadcasts=True,
+)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product over the last two axes; the axes before them broadcast. A vector is a row or a column."""
+    m, n = len(a.shape), len(b.shape)
+    if m == 0 or n == 0:
+        raise ValueError(f"matmul wants at least one axis each; got shapes {a.shape} and {b.shape}")
+    if m > 1 and n > 1:
+        return _product(a, b)
+    left = reshape(a, (1, -1)) if m == 1 else a
+    right = reshape(b, (-1, 1)) if n == 1 else b
+    out = _product(left, right)
+    shape = out.shape[:-2] + (() if m == 1 else out.shape[-2:-1]) + (() if n == 1 else out.shape[-1:])
+    return reshape(out, shape)
+
+
+register("matmul", matmul)
+
+
+def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    out = _matmul(xp, x, weight.T)
+    if bias is not None:
+        out += bias
+    return out
+
+
+def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], x: Any, weight: Any) -> list:
+    flat = xp.reshape(g, (-1, g.shape[-1]))
+    gx = xp.matmul(g, weight) if needs[0] else None
+    gw = xp.matmul(xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
+    gb = xp.sum(flat, axis=0) if needs[2] else None
+    return [gx, gw, gb]
+
+
+def _linear_rule(x: MetaArray, weight: MetaArray, bias: Any) -> tuple[int, ...]:
+    if x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"the inner lengths {x.shape[-1]} and {weight.shape[1]} differ")
+    return (*x.shape[:-1], weight.shape[0])
+
+
+_affine = op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: the input's last axis is {x.shape[-1] if x.ndim else 'missing'} (shape {x.shape}), "
+            f"the weight {weight.shape} wants {weight.shape[1]}"
+        )
+    return _affine(x, weight, bias)
+
+
+register("linear", linear)
+
+
+# --- einsum -----------------------------------------------------------------------------------------------
+def _terms(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
+    """The subscripts of each operand and of the result, ellipses spelled out in capital letters."""
+    equation = equation.replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum {equation!r} has {len(terms)} operands, {len(ndims)} were given")
+    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
+    longest = 0
+    for k, (term, n) in enumerate(zip(terms, ndims, strict=True)):
+        count = n - len(term.replace("...", ""))
+        if count < 0 or (count and "..." not in term):
+            raise ValueError(f"einsum {equation!r}: operand {k} has {n} axes, its subscripts are {term!r}")
+        terms[k] = term.replace("...", "".join(spare[26 - 26 : count]) if count else "")
+        longest = max(longest, count)
+    if not arrow:
+        letters = "".join(terms)
+        right = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in spare))
+    return terms, right.replace("...", "".join(spare[:longest]))
+
+
+def _einsum_vjp(xp: Any, g: Any, needs: Sequence[bool], xs: list, equation: str) -> list:
+    terms, result = _terms(equation, [len(x.shape) for x in xs])
+    grads: list[Any] = []
+    for k, need in enumerate(needs):
+        if not need:
+            grads.append(None)
+            continue
+        others = [(t, x) for i, (t, x) in enumerate(zip(terms, xs, strict=True)) if i != k]
+        known = set(result).union(*(set(t) for t, _ in others))
+        lost = [c for c in terms[k] if c not in known]  # axes that were summed on their own
+        reached = "".join(c for c in terms[k] if c in known)
+        part = xp.einsum(f"{','.join([result, *[t for t, _ in others]])}->{reached}", g, *[x for _, x in others])
+        if lost:
+            shape = xs[k].shape
+            part = xp.reshape(part, tuple(1 if c in lost else part.shape[reached.index(c)] for c in terms[k]))
+            part = xp.broadcast_to(part, shape)
+        grads.append(part)
+    return grads
+
+
+def _einsum_rule(*xs: MetaArray, equation: str) -> tuple[int, ...]:
+    zeros = [np.broadcast_to(np.zeros((), np.int8), x.shape) for x in xs]
+    lengths = {c: n for t, z in zip(_terms(equation, [z.ndim for z in zeros])[0], zeros, strict=True)
+               for c, n in zip(t, z.shape, strict=True)}
+    return tuple(lengths[c] for c in _terms(equation, [z.ndim for z in zeros])[1])
+
+
+_einsum = op(
+    "einsum",
+    lambda xp, *xs, equation: xp.einsum(equation, *xs, optimize=True),
+    _einsum_vjp,
+    shape=_einsum_rule,
+    joint=True,
+)
+
+
+def einsum(equation: str, *xs: Tensor) -> Tensor:
+    """Sums of products by Einstein's convention, as numpy.einsum; no subscript twice in one operand."""
+    terms, _ = _terms(equation, [len(x.shape) for x in xs])
+    for k, term in enumerate(terms):
+        if len(set(term)) != len(term):
+            raise ValueError(f"einsum {equation!r}: operand {k} names an axis twice; take its diagonal first")
+    lengths: dict[str, int] = {}
+    for term, x in zip(terms, xs, strict=True):
+        for c, n in zip(term, x.shape, strict=True):
+            if lengths.setdefault(c, n) != n:
+                raise ValueError(f"einsum {equation!r}: axis {c!r} has lengths {lengths[c]} and {n}")
+    return _einsum(*xs, equation=equation)
+
+
+taped.einsum = einsum
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """The products of all pairs of elements of two vectors: (n,), (m,) -> (n, m)."""
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))

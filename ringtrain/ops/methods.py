@@ -1,0 +1,128 @@
+"""Binds operators and NumPy-named methods to Tensor, which knows no op itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import mode
+from ..tensor import Leaf, Tensor, describe, raw, shared_with_others
+from . import elementwise, index, linalg, reduce, shape
+
+_BINARY = {
+    "add": elementwise.add,
+    "sub": elementwise.subtract,
+    "mul": elementwise.multiply,
+    "truediv": elementwise.divide,
+    "floordiv": elementwise.floor_divide,
+    "mod": elementwise.remainder,
+    "pow": elementwise.power,
+    "matmul": linalg.matmul,
+    "and": elementwise.bitwise_and,
+    "or": elementwise.bitwise_or,
+    "xor": elementwise.bitwise_xor,
+}
+_COMPARISONS = {
+    "eq": elementwise.equal,
+    "ne": elementwise.not_equal,
+    "lt": elementwise.less,
+    "le": elementwise.less_equal,
+    "gt": elementwise.greater,
+    "ge": elementwise.greater_equal,
+}
+_METHODS = [
+    *("exp", "log", "log1p", "expm1", "sqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu", "clip", "astype"),
+    *("floor", "ceil", "sign", "isnan", "isinf", "isfinite"),
+    *("sum", "mean", "var", "std", "max", "min", "prod", "argmax", "argmin", "all", "any", "cumsum", "logsumexp"),
+    *("norm", "softmax", "log_softmax", "flatten", "swapaxes", "squeeze", "broadcast_to", "split", "take"),
+    "matmul",
+]
+
+
+def _reflected(fn: Callable) -> Callable:
+    def method(self: Tensor, other: Any) -> Tensor:
+        return fn(other, self)
+
+    return method
+
+
+def _in_place(name: str, fn: Callable) -> Callable:
+    """t += x: the same memory outside the graph; inside it t becomes the tensor that t + x makes."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        tracked = mode.grad and (self._node is not None or (isinstance(other, Tensor) and other._node is not None))
+        if not tracked:
+            result = raw(fn(self, other))
+            if result.shape != self._data.shape or not np.can_cast(result.dtype, self._data.dtype, "same_kind"):
+                raise ValueError(f"{name}: {describe(result)} does not fit into {describe(self._data)} in place")
+            self._data[...] = result
+            self._version[0] += 1
+            return self
+        if type(self._node) is Leaf:
+            raise RuntimeError("a leaf that requires a gradient cannot be written in place; do so under rt.no_grad()")
+        if shared_with_others(self):
+            raise RuntimeError(f"{name} would change another tensor that shares this one's memory; use t = t + x")
+        result = fn(self, other)
+        if result.shape != self.shape:
+            raise ValueError(f"{name}: {describe(result)} does not fit into {describe(self._data)} in place")
+        self._data, self._node, self._slot, self._version = result._data, result._node, result._slot, result._version
+        return self
+
+    return method
+
+
+def _take_axes(fn: Callable) -> Callable:
+    """Methods that take lengths or axes as one sequence or one by one: x.reshape(2, 3) and x.reshape((2, 3))."""
+
+    def method(self: Tensor, *args: Any) -> Tensor:
+        return fn(self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None)
+
+    method.__doc__ = fn.__doc__
+    return method
+
+
+def bind() -> None:
+    """Puts operators and methods on Tensor."""
+    for name, fn in _BINARY.items():
+        setattr(Tensor, f"__{name}__", fn)
+        setattr(Tensor, f"__r{name}__", _reflected(fn))
+    for name, fn in _COMPARISONS.items():
+        setattr(Tensor, f"__{name}__", fn)
+    for name in ("add", "sub", "mul", "truediv"):
+        setattr(Tensor, f"__i{name}__", _in_place(f"i{name}", _BINARY[name]))
+    methods: dict[str, Callable] = {
+        "__neg__": elementwise.negative,
+        "__abs__": elementwise.absolute,
+        "__invert__": elementwise.invert,
+        "__getitem__": index.getitem,
+        "__setitem__": index.setitem,
+        "reshape": _take_axes(shape.reshape),
+        "transpose": _take_axes(shape.transpose),
+        "view": _take_axes(shape.reshape),
+        "copy": elementwise.copy,
+        "clone": elementwise.copy,
+        "to": elementwise.to,
+        "abs": elementwise.absolute,
+    }
+    for module in (elementwise, reduce, shape, index, linalg):
+        methods |= {name: getattr(module, name) for name in _METHODS if hasattr(module, name)}
+    for name, fn in methods.items():
+        setattr(Tensor, name, _as_method(fn))
+    Tensor.T = property(shape.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
+
+
+def _as_method(fn: Callable) -> Callable:
+    """An Op is callable but no function, and only functions become methods."""
+    if isinstance(fn, type(bind)):
+        return fn
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return fn(self, *args, **kwargs)
+
+    method.__doc__ = fn.__doc__
+    return method
+
+
+bind()

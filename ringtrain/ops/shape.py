@@ -1,0 +1,208 @@
+"""Shapes: views where NumPy gives views (they share storage), and joins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, raw, share
+from .define import op, register
+
+
+def _viewing(result: Tensor, source: Any) -> Tensor:
+    """Marks a result that shares its source's memory as a view of it."""
+    if isinstance(source, Tensor) and isinstance(result._data, np.ndarray | object):
+        data = result._data
+        if getattr(data, "base", None) is not None and _shares(data, source._data):
+            share(source, result)
+    return result
+
+
+def _shares(view: Any, source: Any) -> bool:
+    """Whether an array that a view op made lies in its source's memory."""
+    origin = source if source.base is None else source.base
+    return view.base is origin or view.base is source
+
+
+def _infer(shape: Sequence[int], size: int) -> tuple[int, ...]:
+    """The shape with its -1 filled in; raises where it cannot hold `size` elements."""
+    known = math.prod(n for n in shape if n != -1)
+    out = tuple(size // known if n == -1 and known else n for n in shape)
+    if list(shape).count(-1) > 1 or math.prod(out) != size:
+        raise ValueError(f"{size} elements do not fit the shape {tuple(shape)}")
+    return out
+
+
+_reshape = op(
+    "reshape",
+    lambda xp, x, *, shape: x.reshape(shape),
+    lambda xp, g, x_shape: xp.reshape(g, x_shape),
+    shape=lambda x, *, shape: _infer(shape, x.size),
+)
+
+
+def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
+    """x in another shape; one length may be -1. A view where the memory allows, else a copy."""
+    return _viewing(_reshape(x, shape=(shape,) if isinstance(shape, int) else tuple(shape)), x)
+
+
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """x with the axes from start_axis to end_axis (included) made one."""
+    n = x.ndim
+    if n == 0:
+        return reshape(x, (1,))
+    a, b = start_axis % n, end_axis % n
+    if a > b:
+        raise ValueError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
+    return reshape(x, (*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
+
+
+_transpose = op(
+    "transpose",
+    lambda xp, x, *, axes: x.transpose(axes),
+    lambda xp, g, axes: xp.transpose(g, tuple(int(i) for i in np.argsort(axes))),
+    shape=lambda x, *, axes: tuple(x.shape[a] for a in axes),
+)
+
+
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """x with its axes in another order; None reverses them. A view."""
+    n = x.ndim
+    order = tuple(range(n))[::-1] if axes is None else tuple(a % n for a in axes)
+    if sorted(order) != list(range(n)):
+        raise ValueError(f"transpose: axes {axes} are no permutation of the {n} axes of {x.shape}")
+    return _viewing(_transpose(x, axes=order), x)
+
+
+def swapaxes(x: Tensor, a: int, b: int) -> Tensor:
+    """x with two axes exchanged. A view."""
+    order = list(range(x.ndim))
+    order[a], order[b] = order[b], order[a]
+    return transpose(x, order)
+
+
+def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
+    """x with one axis moved to another place. A view."""
+    order = [i for i in range(x.ndim) if i != source % x.ndim]
+    order.insert(destination % x.ndim, source % x.ndim)
+    return transpose(x, order)
+
+
+def expand_dims(x: Tensor, axis: int) -> Tensor:
+    """x with a new axis of length 1 at place `axis`. A view."""
+    a = axis % (x.ndim + 1)
+    return reshape(x, (*x.shape[:a], 1, *x.shape[a:]))
+
+
+def squeeze(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """x without its axes of length 1, or without the given ones, which must have length 1. A view."""
+    if axis is None:
+        return reshape(x, [n for n in x.shape if n != 1])
+    axes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+    for a in axes:
+        if x.shape[a] != 1:
+            raise ValueError(f"squeeze: axis {a} of {x.shape} has length {x.shape[a]}, not 1")
+    return reshape(x, [n for i, n in enumerate(x.shape) if i not in axes])
+
+
+_broadcast_to = op(
+    "broadcast_to",
+    lambda xp, x, *, shape: xp.broadcast_to(x, shape),
+    lambda xp, g: g,
+    shape=lambda x, *, shape: np.broadcast_shapes(x.shape, shape),
+    broadcasts=True,
+)
+
+
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x repeated along new axes and axes of length 1 until it has `shape`. A read-only view."""
+    return _viewing(_broadcast_to(x, shape=tuple(shape)), x)
+
+
+_flip = op(
+    "flip",
+    lambda xp, x, *, axis: xp.flip(x, axis),
+    lambda xp, g, axis: xp.flip(g, axis),
+    shape=lambda x, *, axis: x.shape,
+)
+
+
+def flip(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """x with the order of its elements reversed along `axis`. A view."""
+    return _viewing(_flip(x, axis=axis), x)
+
+
+_pad = op(
+    "pad",
+    lambda xp, x, *, widths, value=0.0: xp.pad(x, widths, constant_values=value),
+    lambda xp, g, widths: g[tuple(slice(a, n - b) for (a, b), n in zip(widths, g.shape, strict=True))],
+    shape=lambda x, *, widths, value=0.0: tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)),
+)
+
+
+def pad(x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """x with `widths[i] = (before, after)` elements of `value` added along axis i."""
+    if len(widths) != x.ndim or any(a < 0 or b < 0 for a, b in widths):
+        raise ValueError(f"pad wants one (before, after) >= 0 for each of the {x.ndim} axes; got {widths}")
+    return _pad(x, widths=tuple((int(a), int(b)) for a, b in widths), value=value)
+
+
+# --- joins ------------------------------------------------------------------------------------------------
+def _pieces(xp: Any, g: Any, needs: Sequence[bool], axis: int, sizes: tuple[int, ...]) -> list:
+    """The parts of a concatenation's gradient."""
+    lead = (slice(None),) * axis
+    ends = np.cumsum(sizes).tolist()
+    return [g[(*lead, slice(e - n, e))] if need else None for need, n, e in zip(needs, sizes, ends, strict=True)]
+
+
+_concatenate = op(
+    "concatenate",
+    lambda xp, *xs, axis, sizes: xp.concatenate(xs, axis=axis),
+    _pieces,
+    shape=lambda *xs, axis, sizes: (*xs[0].shape[:axis], sum(sizes), *xs[0].shape[axis + 1 :]),
+    joint=True,
+)
+
+
+def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """The tensors one after the other along an axis that exists; all other lengths must agree."""
+    if not xs:
+        raise ValueError("concatenate needs at least one tensor")
+    shapes = [raw(x).shape for x in xs]
+    n = len(shapes[0])
+    a = axis % n if n else 0
+    for s in shapes:
+        if len(s) != n or n == 0 or s[:a] != shapes[0][:a] or s[a + 1 :] != shapes[0][a + 1 :]:
+            raise ValueError(f"concatenate along axis {axis}: the shapes {shapes} differ in another axis")
+    return _concatenate(*xs, axis=a, sizes=tuple(s[a] for s in shapes))
+
+
+def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """The tensors, all of one shape, along a new axis at place `axis`."""
+    if len({x.shape for x in xs}) != 1:
+        raise ValueError(f"stack needs tensors of one shape; got {[x.shape for x in xs]}")
+    return concatenate([expand_dims(x, axis) for x in xs], axis)
+
+
+def split(x: Tensor, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """x cut along `axis` into that many equal parts, or before each of the given places. Views.
+
+    Raises ValueError where the length cannot be divided.
+    """
+    n = x.shape[axis]
+    if isinstance(parts, int):
+        if parts < 1 or n % parts:
+            raise ValueError(f"split: axis {axis} of {x.shape} has {n} elements, which {parts} does not divide")
+        edges = list(range(0, n + 1, n // parts)) if n else [0] * (parts + 1)
+    else:
+        edges = [0, *parts, n]
+    lead = (slice(None),) * (axis % x.ndim)
+    return [x[(*lead, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+_public = [reshape, flatten, transpose, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, flip, pad]
+for _fn in [*_public, concatenate, stack, split]:
+    register(_fn.__name__, _fn)
