@@ -36,7 +36,7 @@ def read_idx(path: str | Path, ndim: int | None = None, dtype: DTypeLike | None 
     wanted = native if dtype is None else np.dtype(dtype), axes if ndim is None else ndim
     if wanted != (native, axes):
         raise ValueError(f"{path}: expected {wanted[0]} with {wanted[1]} axes, but the magic number "
-                         f"0x{magic} says {native} with {axes}; is this another file of the family under a wrong name?")
+                         f"0x{magic} says {native} with {axes}; is the file under a wrong name?")
     start = 4 + 4 * axes
     if len(content) < start:
         raise ValueError(f"{path}: truncated in its header, {len(content)} of {start} bytes; {REMEDY}")

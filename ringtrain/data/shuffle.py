@@ -15,10 +15,10 @@ def permutation(n: int, seed: int, purpose: int, epoch: int = 0) -> np.ndarray:
     The order is the sorting order of n raw 64-bit words. NumPy promises the raw stream of a bit generator for
     ever, but not the algorithm of `Generator.permutation`: ranks with different NumPy versions must agree.
 
-    Raises ValueError if seed or epoch is negative.
+    Raises ValueError unless seed and epoch are unsigned 64-bit integers.
     """
     seed, epoch = operator.index(seed), operator.index(epoch)
-    if seed < 0 or epoch < 0:
-        raise ValueError(f"seed and epoch must not be negative, got seed={seed}, epoch={epoch}")
-    philox = np.random.Philox(counter=[0, 0, 0, purpose], key=[seed, epoch])
+    if not (0 <= seed < 2**64 and 0 <= epoch < 2**64):
+        raise ValueError(f"seed and epoch must not be negative or exceed 64 bits, got {seed=}, {epoch=}")
+    philox = np.random.Philox(counter=[0, 0, 0, purpose], key=np.array([seed, epoch], np.uint64))
     return np.argsort(philox.random_raw(n), kind="stable").astype(np.int64, copy=False)
