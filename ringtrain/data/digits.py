@@ -1,7 +1,7 @@
 """The data set that travels inside the package, so that a first training run needs no file and no network."""
 
 import gzip
-import importlib.resources
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Digits(ArrayDataset):
     classes = tuple("0123456789")
 
     def __init__(self, train: bool = True, transform: Transform | None = None):
-        packed = importlib.resources.files("ringtrain.data").joinpath("digits.csv.gz").read_bytes()
+        packed = Path(__file__).with_name("digits.csv.gz").read_bytes()
         table = np.loadtxt(gzip.decompress(packed).decode("ascii").splitlines(), np.uint8, delimiter=",")
         everything = ArrayDataset(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64))
         part = split(everything, [TRAIN, TEST], seed=0)[0 if train else 1]

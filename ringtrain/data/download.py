@@ -3,9 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
-import http.client
 import os
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,21 +34,25 @@ def download(files: Mapping[str, str], mirrors: Sequence[str], folder: Path, hin
 
 
 def _fetch_one(name: str, md5: str, mirrors: Sequence[str], folder: Path, by_hand: str) -> None:
+    from http.client import HTTPException  # here and below: half of `import ringtrain.data` otherwise
+
     failures = []
     for mirror in mirrors:
         try:
             return _fetch(mirror + name, md5, folder / name)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             failures.append(f"  {mirror + name}: {error or type(error).__name__}")
     raise DownloadError("\n".join([f"could not download {name}:", *failures, by_hand]))
 
 
 def _fetch(url: str, md5: str, target: Path) -> None:
+    from urllib.request import urlopen
+
     # A name of our own, even among processes of several hosts on one file system.
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     digest = hashlib.md5(usedforsecurity=False)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(part, "xb") as out:
+        with urlopen(url, timeout=TIMEOUT) as response, open(part, "xb") as out:
             while chunk := response.read(CHUNK):
                 digest.update(chunk)
                 out.write(chunk)

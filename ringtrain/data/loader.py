@@ -9,7 +9,7 @@ import numpy as np
 
 from ringtrain.data.dataset import as_indices, take
 from ringtrain.data.sampler import RandomSampler, Sampler, SequentialSampler
-from ringtrain.tensor import Tensor, from_numpy
+from ringtrain.tensor import Tensor, from_numpy, tensor
 
 Batch = tuple[Tensor, ...]
 
@@ -80,8 +80,10 @@ class DataLoader:
         return samples // self.batch_size
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        tensors = tuple(from_numpy(array) for array in take(self.dataset, indices))
-        return tensors if self.device is None else tuple(t.to(self.device) for t in tensors)
+        arrays = take(self.dataset, indices)
+        if self.device is None:
+            return tuple(from_numpy(array) for array in arrays)
+        return tuple(tensor(array, array.dtype, self.device) for array in arrays)
 
     def _ahead(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         """The batches, gathered by a thread that lives as long as this generator."""

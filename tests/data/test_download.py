@@ -1,5 +1,6 @@
 """Downloads from a server of our own; nothing leaves the machine."""
 
+import fcntl
 import gzip
 import hashlib
 import http.server
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -89,6 +91,15 @@ def test_download_fetches_all_files_once(mnist, server, tmp_path):
     assert len(server.asked) == 4, "nothing is fetched that is there"
 
 
+def test_files_that_were_found_elsewhere_are_not_fetched(mnist, server, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in FILES.items():
+        (raw / name).write_bytes(content)
+    assert len(mnist(tmp_path, download=True)) == 6
+    assert not server.asked and not (tmp_path / "mnist").exists()
+
+
 def test_a_root_of_that_name_is_the_folder_itself(mnist, tmp_path):
     mnist(tmp_path / "mnist", download=True)
     assert visible(tmp_path / "mnist") == sorted(FILES)
@@ -154,6 +165,20 @@ def test_processes_that_download_at_once_take_turns(mnist, server, tmp_path):
     printed = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert printed == ["[0, 1, 2, 3, 4, 5]"] * 3
     assert sorted(server.asked) == sorted(FILES) == visible(tmp_path / "root" / "mnist")
+
+
+def test_who_waits_for_its_turn_finds_what_another_process_has_fetched(mnist, server, tmp_path):
+    folder = tmp_path / "root" / "mnist"
+    folder.mkdir(parents=True)
+    with open(folder / ".download.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=mnist, args=(tmp_path / "root",), kwargs={"download": True})
+        waiting.start()
+        time.sleep(0.2)  # time in which one that does not wait would ask the server
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content)
+    waiting.join(30)
+    assert not waiting.is_alive() and not server.asked
 
 
 def test_published_digests_are_well_formed():
