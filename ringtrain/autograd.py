@@ -169,7 +169,7 @@ def _runner(steps: list) -> Callable:
         if places == [0]:
             return lambda xp, g, saved: (fn(xp, g, saved[0]),)
         return lambda xp, g, saved: (fn(xp, g, *[_pick(saved, p) for p in places]),)
-    if len(steps) == 2 and all(s is None or len(s[1]) == 1 and type(s[1][0]) is int for s in steps):
+    if len(steps) == 2 and all(s is None or (len(s[1]) == 1 and type(s[1][0]) is int) for s in steps):
         (f, i), (h, j) = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
         if f is None:
             return lambda xp, g, saved: (None, h(xp, g, saved[j]))
@@ -284,8 +284,9 @@ class Op:
 
     def infer(self, arrays: list, attributes: dict) -> MetaArray:
         """The result's shape and dtype, by the shape rule; the dtype by asking NumPy about one element."""
-        metas = [a if isinstance(a, MetaArray) else MetaArray(a.shape, a.dtype) if hasattr(a, "shape") else a
-                 for a in arrays]
+        metas = [
+            a if isinstance(a, MetaArray) else MetaArray(a.shape, a.dtype) if hasattr(a, "shape") else a for a in arrays
+        ]
         if self.shape is None:
             shape: Any = np.broadcast_shapes(*(m.shape for m in metas if isinstance(m, MetaArray)))
             samples = [m.sample() if isinstance(m, MetaArray) else m for m in metas]

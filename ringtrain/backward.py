@@ -66,9 +66,7 @@ def grad(
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Sums a gradient over the axes along which an input of `shape` was broadcast."""
     lead = len(g.shape) - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1
-    )
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
     if axes:
         g = g.sum(axis=axes, keepdims=True)
     return g.reshape(shape)
@@ -77,9 +75,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 class _Pass:
     """One backward pass: the gradients under way, and how many edges still lead to each node."""
 
-    def __init__(
-        self, tensors: Sequence[Tensor], grads: Sequence[Any] | None, retain: bool, create: bool
-    ) -> None:
+    def __init__(self, tensors: Sequence[Tensor], grads: Sequence[Any] | None, retain: bool, create: bool) -> None:
         self.retain = retain
         self.create = create
         self.flow: dict[Any, Any] = {}  # node -> its gradient; a list of them where it has several outputs

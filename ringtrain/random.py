@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bits", "bernoulli", "next_name", "normal", "philox", "seed", "state", "uniform"]
+__all__ = ["bernoulli", "bits", "next_name", "normal", "philox", "seed", "state", "uniform"]
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85

@@ -193,9 +193,7 @@ class Tensor:
         node.grad = None
         node.accumulate(array)
 
-    def backward(
-        self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False
-    ) -> None:
+    def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Adds the gradient of this tensor to `.grad` of every leaf it was computed from.
 
         grad          the gradient of this tensor, of its shape; None means 1, for a tensor of one element
@@ -284,9 +282,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
-            raise ValueError(
-                f"the truth of {describe(self._data)} is ambiguous; use .all() or .any()"
-            )
+            raise ValueError(f"the truth of {describe(self._data)} is ambiguous; use .all() or .any()")
         return bool(self.item())
 
     def __repr__(self) -> str:
@@ -407,7 +403,9 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     if data.dtype.kind in "OUSV" and data.dtype.name != "bfloat16":
         raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
     array = target.asarray(data, dtype, index)
-    if not target.abstract and (array is data or np.may_share_memory(array, data) if target.name == "cpu" else array is data):
+    if not target.abstract and (
+        array is data or np.may_share_memory(array, data) if target.name == "cpu" else array is data
+    ):
         array = array.copy()
     return Tensor(array, requires_grad)
 

@@ -88,8 +88,10 @@ class Subset(Dataset):
         self.indices = as_indices(indices)
         outside = self.indices[(self.indices < 0) | (self.indices >= len(dataset))]
         if outside.size:
-            raise IndexError(f"Subset: {outside.size} of {self.indices.size} indices lie outside the data "
-                             f"set of {len(dataset)} samples, the first is {outside[0]}")
+            raise IndexError(
+                f"Subset: {outside.size} of {self.indices.size} indices lie outside the data "
+                f"set of {len(dataset)} samples, the first is {outside[0]}"
+            )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -120,15 +122,19 @@ def gather(dataset: Any, indices: Sequence[int] | np.ndarray) -> Arrays:
     """
     rows = as_indices(indices)
     if rows.size == 0:
-        raise ValueError(f"{type(dataset).__name__}: no indices, so the shapes of a batch are unknown; "
-                         f"override take() to support empty batches")
+        raise ValueError(
+            f"{type(dataset).__name__}: no indices, so the shapes of a batch are unknown; "
+            f"override take() to support empty batches"
+        )
     samples = [_fields(dataset[i]) for i in rows.tolist()]
     first = samples[0]
     for row, sample in zip(rows, samples, strict=True):
         if [f.shape for f in sample] != [f.shape for f in first]:
-            raise ValueError(f"{type(dataset).__name__}: cannot stack samples of different shapes: "
-                             f"sample {rows[0]} has {[f.shape for f in first]}, "
-                             f"sample {row} has {[f.shape for f in sample]}")
+            raise ValueError(
+                f"{type(dataset).__name__}: cannot stack samples of different shapes: "
+                f"sample {rows[0]} has {[f.shape for f in first]}, "
+                f"sample {row} has {[f.shape for f in sample]}"
+            )
     return tuple(np.stack(column) for column in zip(*samples, strict=True))
 
 

@@ -76,5 +76,7 @@ def _turn(folder: Path) -> Iterator[None]:
 
 def _by_hand(files: Mapping[str, str], mirrors: Sequence[str], folder: Path, hint: str) -> str:
     urls = "\n".join(f"  {mirrors[0]}{name}" for name in files)
-    return (f"Without a network here, fetch these files on a machine that has one\n{urls}\n"
-            f"and put them into {folder}; {hint}")
+    return (
+        f"Without a network here, fetch these files on a machine that has one\n{urls}\n"
+        f"and put them into {folder}; {hint}"
+    )

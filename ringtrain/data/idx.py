@@ -29,14 +29,18 @@ def read_idx(path: str | Path, ndim: int | None = None, dtype: DTypeLike | None 
         raise ValueError(f"{path}: not an IDX file: {len(content)} bytes are too few for a header; {REMEDY}")
     magic, axes = content[:4].hex(), content[3]
     if content[:2] != b"\0\0" or content[2] not in TYPES:
-        raise ValueError(f"{path}: not an IDX file: its magic number is 0x{magic}, expected 0x0000, then an "
-                         f"element type ({', '.join(f'0x{t:02x}' for t in TYPES)}), then the number of axes")
+        raise ValueError(
+            f"{path}: not an IDX file: its magic number is 0x{magic}, expected 0x0000, then an "
+            f"element type ({', '.join(f'0x{t:02x}' for t in TYPES)}), then the number of axes"
+        )
     stored = np.dtype(TYPES[content[2]])
     native = stored.newbyteorder("=")
     wanted = native if dtype is None else np.dtype(dtype), axes if ndim is None else ndim
     if wanted != (native, axes):
-        raise ValueError(f"{path}: expected {wanted[0]} with {wanted[1]} axes, but the magic number "
-                         f"0x{magic} says {native} with {axes}; is the file under a wrong name?")
+        raise ValueError(
+            f"{path}: expected {wanted[0]} with {wanted[1]} axes, but the magic number "
+            f"0x{magic} says {native} with {axes}; is the file under a wrong name?"
+        )
     start = 4 + 4 * axes
     if len(content) < start:
         raise ValueError(f"{path}: truncated in its header, {len(content)} of {start} bytes; {REMEDY}")
@@ -44,8 +48,10 @@ def read_idx(path: str | Path, ndim: int | None = None, dtype: DTypeLike | None 
     expected = start + math.prod(shape) * stored.itemsize
     if len(content) != expected:
         kind = "truncated" if len(content) < expected else "longer than its header says"
-        raise ValueError(f"{path}: {kind}: shape {shape} of {native} makes {expected} bytes with the "
-                         f"header, found {len(content)}; {REMEDY}")
+        raise ValueError(
+            f"{path}: {kind}: shape {shape} of {native} makes {expected} bytes with the "
+            f"header, found {len(content)}; {REMEDY}"
+        )
     return np.frombuffer(content, stored, offset=start).reshape(shape).astype(native, copy=False)
 
 
@@ -56,7 +62,8 @@ def _content(path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except EOFError as error:
-        raise ValueError(f"{path}: truncated: the gzip stream ends early after {len(content)} bytes; "
-                         f"{REMEDY}") from error
+        raise ValueError(
+            f"{path}: truncated: the gzip stream ends early after {len(content)} bytes; {REMEDY}"
+        ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: corrupted gzip file ({error}); {REMEDY}") from error

@@ -34,19 +34,30 @@ class DataLoader:
     Leaving the loop early ends the thread.
     """
 
-    def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False,
-                 sampler: Sampler | Iterable[int] | None = None, drop_last: bool = False,
-                 prefetch: int = 2, seed: int = 0, device: Any = None):
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        sampler: Sampler | Iterable[int] | None = None,
+        drop_last: bool = False,
+        prefetch: int = 2,
+        seed: int = 0,
+        device: Any = None,
+    ):
         _check_integer("batch_size", batch_size, 1)
         _check_integer("prefetch", prefetch, 0)
         if shuffle and sampler is not None:
-            raise ValueError(f"DataLoader: shuffle=True and a sampler ({type(sampler).__name__}) exclude "
-                             f"each other: the sampler decides the order, so shuffle there")
+            raise ValueError(
+                f"DataLoader: shuffle=True and a sampler ({type(sampler).__name__}) exclude "
+                f"each other: the sampler decides the order, so shuffle there"
+            )
         if sampler is None:
             sampler = RandomSampler(dataset, seed) if shuffle else SequentialSampler(dataset)
         elif not (isinstance(sampler, Sized) and isinstance(sampler, Iterable)):
-            raise TypeError(f"DataLoader: a sampler needs a length and indices to iterate over, "
-                            f"got {type(sampler).__name__}")
+            raise TypeError(
+                f"DataLoader: a sampler needs a length and indices to iterate over, got {type(sampler).__name__}"
+            )
         self.dataset, self.sampler, self.device = dataset, sampler, device
         self.batch_size, self.drop_last, self.prefetch = batch_size, drop_last, prefetch
 
@@ -75,8 +86,10 @@ class DataLoader:
         if not self.drop_last:
             return -(-samples // self.batch_size)
         if 0 < samples < self.batch_size:
-            raise ValueError(f"DataLoader: {samples} samples do not fill one batch of {self.batch_size}, and "
-                             f"drop_last=True would drop them all: use a smaller batch or drop_last=False")
+            raise ValueError(
+                f"DataLoader: {samples} samples do not fill one batch of {self.batch_size}, and "
+                f"drop_last=True would drop them all: use a smaller batch or drop_last=False"
+            )
         return samples // self.batch_size
 
     def _batch(self, indices: np.ndarray) -> Batch:
@@ -90,8 +103,9 @@ class DataLoader:
         ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
         room = threading.Semaphore(self.prefetch)
         stop = threading.Event()
-        thread = threading.Thread(target=self._gather, args=(batches, ready, room, stop),
-                                  name="ringtrain-prefetch", daemon=True)
+        thread = threading.Thread(
+            target=self._gather, args=(batches, ready, room, stop), name="ringtrain-prefetch", daemon=True
+        )
         thread.start()
         try:
             for _ in batches:
@@ -111,8 +125,13 @@ class DataLoader:
             if thread is not threading.current_thread():  # a cyclic collection may run in any thread
                 thread.join()
 
-    def _gather(self, batches: list[np.ndarray], ready: "queue.SimpleQueue[Batch | BaseException]",
-                room: threading.Semaphore, stop: threading.Event) -> None:
+    def _gather(
+        self,
+        batches: list[np.ndarray],
+        ready: "queue.SimpleQueue[Batch | BaseException]",
+        room: threading.Semaphore,
+        stop: threading.Event,
+    ) -> None:
         for number, indices in enumerate(batches):
             room.acquire()
             if stop.is_set():

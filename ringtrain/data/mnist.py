@@ -56,8 +56,13 @@ class MNIST(ArrayDataset):
         "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
     }
 
-    def __init__(self, root: str | Path | None = None, train: bool = True, download: bool = False,
-                 transform: Transform | None = None):
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        train: bool = True,
+        download: bool = False,
+        transform: Transform | None = None,
+    ):
         name, home = type(self).__name__, self._home(root)
         stem = "train" if train else "t10k"
         parts = [f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"]
@@ -76,32 +81,41 @@ class MNIST(ArrayDataset):
     def _home(self, root: str | Path | None) -> Path:
         root = root or os.environ.get("RINGTRAIN_DATA")
         if not root:
-            raise FileNotFoundError(f"{type(self).__name__}: no folder to look in: pass root= or set the "
-                                    f"environment variable RINGTRAIN_DATA (download=True fetches the files)")
+            raise FileNotFoundError(
+                f"{type(self).__name__}: no folder to look in: pass root= or set the "
+                f"environment variable RINGTRAIN_DATA (download=True fetches the files)"
+            )
         return Path(root).expanduser()
 
     def _missing(self, places: Iterable[Path], parts: Iterable[str]) -> str:
         name = type(self).__name__
         looked = "\n".join(f"  {place}{'' if place.is_dir() else '  (no such folder)'}" for place in places)
-        return (f"{name}: {' and '.join(parts)} (or with .gz) are not together in any of\n{looked}\n"
-                f"Pass the folder as root= or set RINGTRAIN_DATA, or let {name}(root, download=True) fetch "
-                f"them from {self.mirrors[0]}")
+        return (
+            f"{name}: {' and '.join(parts)} (or with .gz) are not together in any of\n{looked}\n"
+            f"Pass the folder as root= or set RINGTRAIN_DATA, or let {name}(root, download=True) fetch "
+            f"them from {self.mirrors[0]}"
+        )
 
     def _check(self, images: np.ndarray, labels: np.ndarray, images_file: Path, labels_file: Path) -> None:
         name = type(self).__name__
         if images.shape[1:] != (28, 28):
             raise ValueError(f"{images_file}: {name} has images of 28x28 pixels, found shape {images.shape}")
         if len(images) != len(labels):
-            raise ValueError(f"{images_file} has {len(images)} images, but {labels_file} has {len(labels)} "
-                             f"labels: they do not belong together; delete both and use download=True")
+            raise ValueError(
+                f"{images_file} has {len(images)} images, but {labels_file} has {len(labels)} "
+                f"labels: they do not belong together; delete both and use download=True"
+            )
         if labels.size and labels.max() >= len(self.classes):
-            raise ValueError(f"{labels_file}: label {labels.max()} is out of range, "
-                             f"{name} has classes 0..{len(self.classes) - 1}")
+            raise ValueError(
+                f"{labels_file}: label {labels.max()} is out of range, {name} has classes 0..{len(self.classes) - 1}"
+            )
         owner = LABELS_OF.get(hashlib.md5(labels.tobytes(), usedforsecurity=False).hexdigest(), self.folder)
         if owner != self.folder:
-            raise ValueError(f"{labels_file}: these are the files of {owner}, not of {self.folder}, which "
-                             f"have the same names; put those of {name} into a sub-folder {self.folder!r} "
-                             f"of the root, or give another root")
+            raise ValueError(
+                f"{labels_file}: these are the files of {owner}, not of {self.folder}, which "
+                f"have the same names; put those of {name} into a sub-folder {self.folder!r} "
+                f"of the root, or give another root"
+            )
 
 
 class FashionMNIST(MNIST):
@@ -113,8 +127,18 @@ class FashionMNIST(MNIST):
     folder = "fashion-mnist"
     mean = 0.2860
     std = 0.3530
-    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-               "Ankle boot")
+    classes = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
     mirrors = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
     files: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",

@@ -10,8 +10,7 @@ from ringtrain.data.dataset import Dataset, Subset
 from ringtrain.data.shuffle import SPLIT, permutation
 
 
-def split(dataset: Any, parts: Sequence[float] | Sequence[int], seed: int = 0,
-          stratify: bool = True) -> list[Subset]:
+def split(dataset: Any, parts: Sequence[float] | Sequence[int], seed: int = 0, stratify: bool = True) -> list[Subset]:
     """Cut a data set into random parts: `train, test = split(data, [0.8, 0.2])`.
 
     parts: counts (ints, which sum to len(dataset)) or fractions (floats, which sum to 1). Fractions become
@@ -49,13 +48,16 @@ def _counts(total: int, parts: Sequence[float] | Sequence[int]) -> list[int]:
             raise ValueError(f"split: fractions must sum to 1, got {list(parts)}: {sizes.sum():g}")
         counts = apportion(total, sizes)
     elif sizes.sum() != total:
-        raise ValueError(f"split: counts must sum to the {total} samples of the data set, "
-                         f"got {list(parts)} which sum to {sizes.sum()}")
+        raise ValueError(
+            f"split: counts must sum to the {total} samples of the data set, "
+            f"got {list(parts)} which sum to {sizes.sum()}"
+        )
     else:
         counts = sizes
     if total and np.any((counts == 0) & (sizes > 0)):
-        raise ValueError(f"split: {total} samples are too few for parts {list(parts)}: "
-                         f"they would get {counts.tolist()} samples")
+        raise ValueError(
+            f"split: {total} samples are too few for parts {list(parts)}: they would get {counts.tolist()} samples"
+        )
     return counts.tolist()
 
 
@@ -71,8 +73,10 @@ def apportion(total: int, weights: np.ndarray) -> np.ndarray:
 def _labels(dataset: Any) -> np.ndarray:
     labels = dataset.labels if isinstance(dataset, Dataset) else None
     if labels is None:
-        raise ValueError(f"split: {type(dataset).__name__} has no integer labels to stratify on; "
-                         f"pass stratify=False, or define its `labels`")
+        raise ValueError(
+            f"split: {type(dataset).__name__} has no integer labels to stratify on; "
+            f"pass stratify=False, or define its `labels`"
+        )
     return labels
 
 

@@ -102,15 +102,27 @@ class DistributedSampler(Sampler):
     Raises ValueError when used with fewer samples than ranks, unless pad=False (where some then read none).
     """
 
-    def __init__(self, dataset: Sized, num_replicas: int | None = None, rank: int | None = None,
-                 shuffle: bool = True, seed: int = 0, drop_last: bool = False, pad: bool = True):
+    def __init__(
+        self,
+        dataset: Sized,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        pad: bool = True,
+    ):
         super().__init__()
         if (num_replicas is None) != (rank is None):
-            raise ValueError(f"DistributedSampler: give both num_replicas and rank or neither, "
-                             f"got num_replicas={num_replicas}, rank={rank}")
+            raise ValueError(
+                f"DistributedSampler: give both num_replicas and rank or neither, "
+                f"got num_replicas={num_replicas}, rank={rank}"
+            )
         if num_replicas is not None and rank is not None and not 0 <= rank < num_replicas:
-            raise ValueError(f"DistributedSampler: rank must lie in 0..{num_replicas - 1} "
-                             f"for num_replicas={num_replicas}, got {rank}")
+            raise ValueError(
+                f"DistributedSampler: rank must lie in 0..{num_replicas - 1} "
+                f"for num_replicas={num_replicas}, got {rank}"
+            )
         self.dataset, self.shuffle, self.seed = dataset, shuffle, seed
         self.drop_last, self.pad = drop_last, pad
         self._num_replicas, self._rank = num_replicas, rank
@@ -143,7 +155,9 @@ class DistributedSampler(Sampler):
     def _sizes(self) -> tuple[int, int]:
         total, ranks = len(self.dataset), self.num_replicas
         if total < ranks and (self.pad or self.drop_last):
-            raise ValueError(f"DistributedSampler: {total} samples are too few for {ranks} ranks, of which "
-                             f"each must have at least one: use fewer ranks or more data (for evaluation, "
-                             f"pad=False lets ranks go without)")
+            raise ValueError(
+                f"DistributedSampler: {total} samples are too few for {ranks} ranks, of which "
+                f"each must have at least one: use fewer ranks or more data (for evaluation, "
+                f"pad=False lets ranks go without)"
+            )
         return total, ranks

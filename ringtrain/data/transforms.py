@@ -61,8 +61,10 @@ class Normalize:
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]):
         self.mean, self.std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         if self.mean.ndim > 1 or self.std.ndim > 1:
-            raise ValueError(f"Normalize: mean and std are numbers or one number a channel, "
-                             f"got shapes {self.mean.shape} and {self.std.shape}")
+            raise ValueError(
+                f"Normalize: mean and std are numbers or one number a channel, "
+                f"got shapes {self.mean.shape} and {self.std.shape}"
+            )
         if not np.all(self.std > 0):
             raise ValueError(f"Normalize: std must be positive, got {std}")
 
@@ -77,8 +79,9 @@ class Normalize:
         if value.ndim == 0:
             return x.dtype.type(value)
         if x.ndim < 2 or len(value) not in (1, x.shape[1]):
-            raise ValueError(f"Normalize: mean or std has {len(value)} channels, x has shape {x.shape}, "
-                             f"(batch, channels, ...)")
+            raise ValueError(
+                f"Normalize: mean or std has {len(value)} channels, x has shape {x.shape}, (batch, channels, ...)"
+            )
         return value.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
 
     def __repr__(self) -> str:

@@ -2,4 +2,16 @@
 
 from . import conv, create, elementwise, index, linalg, loss, methods, norm, pool, reduce, shape
 
-__all__ = ["conv", "create", "elementwise", "index", "linalg", "loss", "methods", "norm", "pool", "reduce", "shape"]
+__all__ = [
+    "conv",
+    "create",
+    "elementwise",
+    "index",
+    "linalg",
+    "loss",
+    "methods",
+    "norm",
+    "pool",
+    "reduce",
+    "shape",
+]

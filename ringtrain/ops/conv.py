@@ -79,7 +79,9 @@ def conv2d(
     """
     stride, padding, dilation = pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation")
     if x.ndim != 4 or weight.ndim != 4:
-        raise ValueError(f"conv2d wants an input (N, C, H, W) and a weight (O, C, KH, KW); got {x.shape}, {weight.shape}")
+        raise ValueError(
+            f"conv2d wants an input (N, C, H, W) and a weight (O, C, KH, KW); got {x.shape}, {weight.shape}"
+        )
     if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
         raise ValueError(f"conv2d: stride {stride} and dilation {dilation} must be >= 1, padding {padding} >= 0")
     o, cg, kh, kw = weight.shape

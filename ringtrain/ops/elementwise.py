@@ -92,7 +92,7 @@ tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out
 sign = unary("sign", lambda xp, x: xp.sign(x))
 floor = unary("floor", lambda xp, x: xp.floor(x))
 ceil = unary("ceil", lambda xp, x: xp.ceil(x))
-round = unary("round", lambda xp, x: xp.round(x))  # noqa: A001
+round = unary("round", lambda xp, x: xp.round(x))
 
 # --- comparisons: booleans --------------------------------------------------------------------------------
 equal = binary("equal", operator.eq)
@@ -120,12 +120,8 @@ def _prefer(g: Any, mine: Any, other: Any) -> Any:
     return g * ((mine > other) + 0.5 * (mine == other)).astype(g.dtype)
 
 
-maximum = binary(
-    "maximum", np.maximum, (lambda xp, g, a, b: _prefer(g, a, b), lambda xp, g, a, b: _prefer(g, b, a))
-)
-minimum = binary(
-    "minimum", np.minimum, (lambda xp, g, a, b: _prefer(g, b, a), lambda xp, g, a, b: _prefer(g, a, b))
-)
+maximum = binary("maximum", np.maximum, (lambda xp, g, a, b: _prefer(g, a, b), lambda xp, g, a, b: _prefer(g, b, a)))
+minimum = binary("minimum", np.minimum, (lambda xp, g, a, b: _prefer(g, b, a), lambda xp, g, a, b: _prefer(g, a, b)))
 where = op(
     "where",
     lambda xp, condition, a, b: xp.where(condition, a, b),

@@ -97,7 +97,14 @@ class _Fused:
         return outs if type(result) is tuple else outs[0]
 
     def _record(
-        self, kernel: Any, inputs: tuple, arrays: list, edges: tuple, attributes: dict, residuals: Any, outs: tuple
+        self,
+        kernel: Any,
+        inputs: tuple,
+        arrays: list,
+        edges: tuple,
+        attributes: dict,
+        residuals: Any,
+        outs: tuple,
     ) -> None:
         node = object.__new__(Node)
         node.op = self

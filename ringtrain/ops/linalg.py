@@ -151,8 +151,11 @@ def _einsum_vjp(xp: Any, g: Any, needs: Sequence[bool], xs: list, equation: str)
 
 def _einsum_rule(*xs: MetaArray, equation: str) -> tuple[int, ...]:
     zeros = [np.broadcast_to(np.zeros((), np.int8), x.shape) for x in xs]
-    lengths = {c: n for t, z in zip(_terms(equation, [z.ndim for z in zeros])[0], zeros, strict=True)
-               for c, n in zip(t, z.shape, strict=True)}
+    lengths = {
+        c: n
+        for t, z in zip(_terms(equation, [z.ndim for z in zeros])[0], zeros, strict=True)
+        for c, n in zip(t, z.shape, strict=True)
+    }
     return tuple(lengths[c] for c in _terms(equation, [z.ndim for z in zeros])[1])
 
 

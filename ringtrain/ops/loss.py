@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..backend import of
 from ..tensor import Tensor, raw, wrap
 from .elementwise import absolute, square, where

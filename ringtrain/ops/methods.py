@@ -33,9 +33,37 @@ _COMPARISONS = {
     "ge": elementwise.greater_equal,
 }
 _METHODS = [
-    *("exp", "log", "log1p", "expm1", "sqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu", "clip", "astype"),
+    *(
+        "exp",
+        "log",
+        "log1p",
+        "expm1",
+        "sqrt",
+        "square",
+        "sin",
+        "cos",
+        "tanh",
+        "sigmoid",
+        "relu",
+        "clip",
+        "astype",
+    ),
     *("floor", "ceil", "sign", "isnan", "isinf", "isfinite"),
-    *("sum", "mean", "var", "std", "max", "min", "prod", "argmax", "argmin", "all", "any", "cumsum", "logsumexp"),
+    *(
+        "sum",
+        "mean",
+        "var",
+        "std",
+        "max",
+        "min",
+        "prod",
+        "argmax",
+        "argmin",
+        "all",
+        "any",
+        "cumsum",
+        "logsumexp",
+    ),
     *("norm", "softmax", "log_softmax", "flatten", "swapaxes", "squeeze", "broadcast_to", "split", "take"),
     "matmul",
 ]
@@ -67,7 +95,12 @@ def _in_place(name: str, fn: Callable) -> Callable:
         result = fn(self, other)
         if result.shape != self.shape:
             raise ValueError(f"{name}: {describe(result)} does not fit into {describe(self._data)} in place")
-        self._data, self._node, self._slot, self._version = result._data, result._node, result._slot, result._version
+        self._data, self._node, self._slot, self._version = (
+            result._data,
+            result._node,
+            result._slot,
+            result._version,
+        )
         return self
 
     return method

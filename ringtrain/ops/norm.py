@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor import Tensor
-from .elementwise import square, sqrt
+from .elementwise import sqrt, square
 from .shape import reshape
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..backend.meta import MetaArray
 from ..tensor import Tensor, is_float
 from .define import op, register
-from .elementwise import exp, log, square, sqrt, where
+from .elementwise import exp, log, sqrt, square, where
 from .shape import reshape
 
 Axis = int | tuple[int, ...] | None
@@ -65,7 +65,7 @@ def _spread(xp: Any, g: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
     return xp.broadcast_to(xp.reshape(g, kept(x_shape, axis)), x_shape)
 
 
-sum = op(  # noqa: A001
+sum = op(
     "sum",
     _sum,
     lambda xp, g, x_shape, axis: _spread(xp, g, x_shape, axis),
@@ -108,11 +108,17 @@ def _extreme_vjp(xp: Any, g: Any, x: Any, out: Any, axis: Axis) -> Any:
     return hit * (xp.reshape(g, keep) / xp.sum(hit, axis=axes_of(axis, len(x.shape)), keepdims=True))
 
 
-max = op(  # noqa: A001
-    "max", lambda xp, x, *, axis=None, keepdims=False: x.max(axis=axis, keepdims=keepdims), _extreme_vjp, _reduced()
+max = op(
+    "max",
+    lambda xp, x, *, axis=None, keepdims=False: x.max(axis=axis, keepdims=keepdims),
+    _extreme_vjp,
+    _reduced(),
 )
-min = op(  # noqa: A001
-    "min", lambda xp, x, *, axis=None, keepdims=False: x.min(axis=axis, keepdims=keepdims), _extreme_vjp, _reduced()
+min = op(
+    "min",
+    lambda xp, x, *, axis=None, keepdims=False: x.min(axis=axis, keepdims=keepdims),
+    _extreme_vjp,
+    _reduced(),
 )
 
 
@@ -155,12 +161,14 @@ argmin = op(
     lambda xp, x, *, axis=None, keepdims=False: xp.argmin(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
 )
-all = op(  # noqa: A001
-    "all", lambda xp, x, *, axis=None, keepdims=False: xp.all(x, axis=axis, keepdims=keepdims),
+all = op(
+    "all",
+    lambda xp, x, *, axis=None, keepdims=False: xp.all(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
 )
-any = op(  # noqa: A001
-    "any", lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=axis, keepdims=keepdims),
+any = op(
+    "any",
+    lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
 )
 cumsum = op(

@@ -55,11 +55,14 @@ def test_labels_are_the_last_integer_vector():
     assert ArrayDataset(x, y[:, None]).labels is None
 
 
-@pytest.mark.parametrize("arrays, message", [
-    ((), "at least one array"),
-    ((np.zeros((4, 2)), np.zeros(3)), r"same length.*\(4, 2\).*\(3,\)"),
-    ((np.zeros(4), 1.0), r"first axis of samples.*\(\)"),
-])
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ((), "at least one array"),
+        ((np.zeros((4, 2)), np.zeros(3)), r"same length.*\(4, 2\).*\(3,\)"),
+        ((np.zeros(4), 1.0), r"first axis of samples.*\(\)"),
+    ],
+)
 def test_array_dataset_refuses_arrays_that_do_not_fit(arrays, message):
     with pytest.raises(ValueError, match=message):
         ArrayDataset(*arrays)
@@ -96,10 +99,13 @@ def test_a_list_of_samples_is_a_data_set_and_an_array_is_not_asked_for_its_own_t
     assert rows.tolist() == [[4, 5], [0, 1]]
 
 
-@pytest.mark.parametrize("samples", [
-    [np.zeros(3), np.zeros(3), np.zeros(4)],
-    [(1, 2), (3, 4), (5,)],
-])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [np.zeros(3), np.zeros(3), np.zeros(4)],
+        [(1, 2), (3, 4), (5,)],
+    ],
+)
 def test_samples_that_do_not_stack_are_named(samples):
     with pytest.raises(ValueError, match=r"different shapes: sample 1 has .*, sample 2 has"):
         gather(samples, [1, 0, 2])

@@ -38,19 +38,23 @@ GOOD = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 PACKED = gzip.compress(GOOD * 50, mtime=0)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "not an IDX file: 0 bytes are too few"),
-    (b"<html>not found", r"not an IDX file: its magic number is 0x3c68746d, expected 0x0000"),
-    (b"\0\0\x07\x01" + bytes(8), "not an IDX file: its magic number is 0x00000701"),
-    (GOOD[:10], "truncated in its header, 10 of 16 bytes"),
-    (GOOD[:-1], r"truncated: shape \(2, 3, 4\) of uint8 makes 40 bytes with the header, found 39.*fetch"),
-    (GOOD + b"xy", "longer than its header says.*makes 40 bytes.*found 42"),
-    (struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated.*found 16"),
-    (PACKED[:-9], r"truncated: the gzip stream ends early after \d+ bytes.*fetch the file again"),
-    (PACKED[:30] + b"\xff\xff" + PACKED[32:], "corrupted gzip file"),
-    (PACKED[:-8] + bytes(8), r"corrupted gzip file \(CRC check failed"),
-    (b"\x1f\x8b" + b"garbage" * 9, "corrupted gzip file"),
-], ids=range(11))
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not an IDX file: 0 bytes are too few"),
+        (b"<html>not found", r"not an IDX file: its magic number is 0x3c68746d, expected 0x0000"),
+        (b"\0\0\x07\x01" + bytes(8), "not an IDX file: its magic number is 0x00000701"),
+        (GOOD[:10], "truncated in its header, 10 of 16 bytes"),
+        (GOOD[:-1], r"truncated: shape \(2, 3, 4\) of uint8 makes 40 bytes with the header, found 39.*fetch"),
+        (GOOD + b"xy", "longer than its header says.*makes 40 bytes.*found 42"),
+        (struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated.*found 16"),
+        (PACKED[:-9], r"truncated: the gzip stream ends early after \d+ bytes.*fetch the file again"),
+        (PACKED[:30] + b"\xff\xff" + PACKED[32:], "corrupted gzip file"),
+        (PACKED[:-8] + bytes(8), r"corrupted gzip file \(CRC check failed"),
+        (b"\x1f\x8b" + b"garbage" * 9, "corrupted gzip file"),
+    ],
+    ids=range(11),
+)
 def test_damaged_files_say_what_is_wrong(tmp_path, content, message):
     path = tmp_path / "train-images"
     path.write_bytes(content)

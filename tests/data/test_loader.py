@@ -260,13 +260,16 @@ def test_an_exception_that_was_handled_leaves_no_cycle_behind():
         gc.enable()
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
-    ({"batch_size": 2.0}, "batch_size must be an integer >= 1, got 2.0"),
-    ({"batch_size": True}, "got True"),
-    ({"prefetch": -1}, "prefetch must be an integer >= 0, got -1"),
-    ({"shuffle": True, "sampler": RandomSampler(DATA)}, r"a sampler \(RandomSampler\) exclude"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"batch_size": 2.0}, "batch_size must be an integer >= 1, got 2.0"),
+        ({"batch_size": True}, "got True"),
+        ({"prefetch": -1}, "prefetch must be an integer >= 0, got -1"),
+        ({"shuffle": True, "sampler": RandomSampler(DATA)}, r"a sampler \(RandomSampler\) exclude"),
+    ],
+)
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(DATA, **options)

@@ -65,8 +65,14 @@ def test_missing_files_list_the_places_and_the_remedies(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         MNIST(tmp_path, train=False)
     message = str(caught.value)
-    for part in ("MNIST: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte", f"{tmp_path / 'mnist'}\n",
-                 f"{tmp_path / 'MNIST/raw'}  (no such folder)", "RINGTRAIN_DATA", "download=True", "https://"):
+    for part in (
+        "MNIST: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
+        f"{tmp_path / 'mnist'}\n",
+        f"{tmp_path / 'MNIST/raw'}  (no such folder)",
+        "RINGTRAIN_DATA",
+        "download=True",
+        "https://",
+    ):
         assert part in message
 
 
@@ -82,12 +88,15 @@ def test_no_root_at_all():
         FashionMNIST()
 
 
-@pytest.mark.parametrize("images, labels, message", [
-    (IMAGES, LABELS[:12], r"train-images.* has 13 images, but .*train-labels.* has 12 labels"),
-    (IMAGES[:, :, :27], LABELS, r"train-images.*28x28 pixels, found shape \(13, 28, 27\)"),
-    (IMAGES, LABELS + 1, r"train-labels.*label 10 is out of range, MNIST has classes 0\.\.9"),
-    (IMAGES[:, 0], LABELS, r"train-images.*expected uint8 with 3 axes.*0x00000802"),
-])
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (IMAGES, LABELS[:12], r"train-images.* has 13 images, but .*train-labels.* has 12 labels"),
+        (IMAGES[:, :, :27], LABELS, r"train-images.*28x28 pixels, found shape \(13, 28, 27\)"),
+        (IMAGES, LABELS + 1, r"train-labels.*label 10 is out of range, MNIST has classes 0\.\.9"),
+        (IMAGES[:, 0], LABELS, r"train-images.*expected uint8 with 3 axes.*0x00000802"),
+    ],
+)
 def test_files_that_are_not_mnist(tmp_path, images, labels, message):
     write(tmp_path, images, labels)
     for wrong in tmp_path.glob("train-images-idx2*"):

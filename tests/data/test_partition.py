@@ -21,15 +21,18 @@ def indices(parts):
 
 
 @pytest.mark.parametrize("stratify", [True, False])
-@pytest.mark.parametrize("n, parts, sizes", [
-    (17, [0.5, 0.5], [9, 8]),                # equal remainders: the first wins
-    (10, [0.7, 0.3], [7, 3]),                # 10 * 0.7 is not quite 7 in floating point
-    (101, [0.6, 0.3, 0.1], [61, 30, 10]),    # 60.6, 30.3, 10.1
-    (13, [1 / 3, 1 / 3, 1 / 3], [5, 4, 4]),
-    (13, [6, 7], [6, 7]),
-    (13, [13, 0], [13, 0]),
-    (13, [1.0], [13]),
-])
+@pytest.mark.parametrize(
+    "n, parts, sizes",
+    [
+        (17, [0.5, 0.5], [9, 8]),  # equal remainders: the first wins
+        (10, [0.7, 0.3], [7, 3]),  # 10 * 0.7 is not quite 7 in floating point
+        (101, [0.6, 0.3, 0.1], [61, 30, 10]),  # 60.6, 30.3, 10.1
+        (13, [1 / 3, 1 / 3, 1 / 3], [5, 4, 4]),
+        (13, [6, 7], [6, 7]),
+        (13, [13, 0], [13, 0]),
+        (13, [1.0], [13]),
+    ],
+)
 def test_parts_are_disjoint_cover_everything_and_have_exact_sizes(n, parts, sizes, stratify):
     got = indices(split(labelled(n, 3), parts, stratify=stratify))
     assert [len(p) for p in got] == sizes
@@ -67,9 +70,11 @@ def test_another_seed_gives_other_parts_and_the_same_seed_the_same():
 
 
 def test_split_is_the_same_in_another_process():
-    code = ("import numpy as np; from ringtrain.data import split, ArrayDataset;"
-            "data = ArrayDataset(np.arange(40), np.arange(40) % 3);"
-            "print(split(data, [0.2, 0.8], seed=5)[0].indices.tolist())")
+    code = (
+        "import numpy as np; from ringtrain.data import split, ArrayDataset;"
+        "data = ArrayDataset(np.arange(40), np.arange(40) % 3);"
+        "print(split(data, [0.2, 0.8], seed=5)[0].indices.tolist())"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     here = split(ArrayDataset(np.arange(40), np.arange(40) % 3), [0.2, 0.8], seed=5)[0].indices.tolist()
     assert other.strip() == str(here)
@@ -82,26 +87,32 @@ def test_a_part_can_be_split_again():
     assert not set(train.take(range(180))[0]) & set(valid.take(range(60))[0])
 
 
-@pytest.mark.parametrize("parts, message", [
-    ([0.5, 0.4], r"sum to 1, got \[0.5, 0.4\]"),
-    ([5, 4], r"sum to the 10 samples.*sum to 9"),
-    ([1.5, -0.5], "must not be negative"),
-    ([float("nan"), 1.0], "must not be negative"),
-    ([], "list of counts or of fractions"),
-    (0.8, "list of counts or of fractions"),
-    (["a"], "list of counts or of fractions"),
-    ([0.99, 0.01], r"10 samples are too few.*\[10, 0\]"),
-])
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ([0.5, 0.4], r"sum to 1, got \[0.5, 0.4\]"),
+        ([5, 4], r"sum to the 10 samples.*sum to 9"),
+        ([1.5, -0.5], "must not be negative"),
+        ([float("nan"), 1.0], "must not be negative"),
+        ([], "list of counts or of fractions"),
+        (0.8, "list of counts or of fractions"),
+        (["a"], "list of counts or of fractions"),
+        ([0.99, 0.01], r"10 samples are too few.*\[10, 0\]"),
+    ],
+)
 def test_parts_that_make_no_sense(parts, message):
     with pytest.raises(ValueError, match=message):
         split(labelled(10, 2), parts)
 
 
-@pytest.mark.parametrize("data", [
-    ArrayDataset(np.arange(10)),
-    ArrayDataset(np.zeros((10, 2)), np.ones(10)),
-    [0] * 10,
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        ArrayDataset(np.arange(10)),
+        ArrayDataset(np.zeros((10, 2)), np.ones(10)),
+        [0] * 10,
+    ],
+)
 def test_no_labels_to_stratify_on(data):
     with pytest.raises(ValueError, match=r"no integer labels.*stratify=False"):
         split(data, [0.5, 0.5])
@@ -121,8 +132,10 @@ def test_permutation_holds_every_index_once(n):
 
 
 def test_permutation_depends_on_seed_epoch_and_purpose():
-    orders = {tuple(permutation(50, *key)) for key in
-              [(0, SAMPLER, 0), (0, SAMPLER, 1), (1, SAMPLER, 0), (0, SPLIT, 0), (2**63, SAMPLER, 0)]}
+    orders = {
+        tuple(permutation(50, *key))
+        for key in [(0, SAMPLER, 0), (0, SAMPLER, 1), (1, SAMPLER, 0), (0, SPLIT, 0), (2**63, SAMPLER, 0)]
+    }
     assert len(orders) == 5
 
 
@@ -144,4 +157,3 @@ def test_permutation_puts_each_value_everywhere_equally_often():
 def test_permutation_refuses_keys_outside_64_bits(key):
     with pytest.raises(ValueError, match="must not be negative"):
         permutation(4, purpose=SAMPLER, **key)
-

@@ -98,12 +98,15 @@ def test_without_numbers_the_place_is_asked_when_the_epoch_starts(monkeypatch):
     assert DistributedSampler(range(10), 1, 0).num_replicas == 1, "what was given stands"
 
 
-@pytest.mark.parametrize("place, message", [
-    ((4, None), "both num_replicas and rank or neither, got num_replicas=4, rank=None"),
-    ((None, 0), "both num_replicas and rank or neither"),
-    ((4, 4), r"rank must lie in 0\.\.3 for num_replicas=4, got 4"),
-    ((4, -1), "got -1"),
-])
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ((4, None), "both num_replicas and rank or neither, got num_replicas=4, rank=None"),
+        ((None, 0), "both num_replicas and rank or neither"),
+        ((4, 4), r"rank must lie in 0\.\.3 for num_replicas=4, got 4"),
+        ((4, -1), "got -1"),
+    ],
+)
 def test_a_place_that_does_not_exist(place, message):
     with pytest.raises(ValueError, match=message):
         DistributedSampler(range(10), *place)

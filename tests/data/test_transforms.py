@@ -54,8 +54,11 @@ def test_compose_applies_in_order():
 
 
 def test_no_transform_changes_its_input():
-    for transform, x in [(ToFloat(), PIXELS.copy()), (Normalize(1, 2), np.ones((2, 3))),
-                         (ToFloat(1), np.ones(3, np.float32))]:
+    for transform, x in [
+        (ToFloat(), PIXELS.copy()),
+        (Normalize(1, 2), np.ones((2, 3))),
+        (ToFloat(1), np.ones(3, np.float32)),
+    ]:
         before = x.copy()
         transform(x)[...] = 7
         np.testing.assert_array_equal(x, before)
@@ -66,17 +69,20 @@ def test_transforms_show_what_they_do():
     assert shown == "Compose(ToFloat(16, float32), Normalize([0.5], 0.25), Flatten())"
 
 
-@pytest.mark.parametrize("make, error, message", [
-    (lambda: ToFloat(0), ValueError, "scale must be positive, got 0"),
-    (lambda: ToFloat(float("nan")), ValueError, "scale must be positive"),
-    (lambda: ToFloat(dtype=int), TypeError, "got dtype int64"),
-    (lambda: Normalize(0, 0), ValueError, "std must be positive, got 0"),
-    (lambda: Normalize(0, [1, -1]), ValueError, "std must be positive"),
-    (lambda: Normalize([[0]], 1), ValueError, r"one number a channel, got shapes \(1, 1\)"),
-    (lambda: Compose([ToFloat()]), TypeError, r"one by one, as in Compose\(f, g\)"),
-    (lambda: Normalize(0, 1)(PIXELS), TypeError, "got uint8; put ToFloat before it"),
-    (lambda: Normalize([0, 1], 1)(PIXELS / 1), ValueError, r"2 channels, x has shape \(13, 3, 5, 7\)"),
-])
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda: ToFloat(0), ValueError, "scale must be positive, got 0"),
+        (lambda: ToFloat(float("nan")), ValueError, "scale must be positive"),
+        (lambda: ToFloat(dtype=int), TypeError, "got dtype int64"),
+        (lambda: Normalize(0, 0), ValueError, "std must be positive, got 0"),
+        (lambda: Normalize(0, [1, -1]), ValueError, "std must be positive"),
+        (lambda: Normalize([[0]], 1), ValueError, r"one number a channel, got shapes \(1, 1\)"),
+        (lambda: Compose([ToFloat()]), TypeError, r"one by one, as in Compose\(f, g\)"),
+        (lambda: Normalize(0, 1)(PIXELS), TypeError, "got uint8; put ToFloat before it"),
+        (lambda: Normalize([0, 1], 1)(PIXELS / 1), ValueError, r"2 channels, x has shape \(13, 3, 5, 7\)"),
+    ],
+)
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
