@@ -1,0 +1,192 @@
+"""Module: a part of a network that holds parameters, buffers and other modules.
+
+What belongs to a module is what its attributes hold: Parameters, tensors (buffers), modules, and lists, tuples and
+dicts of them. Names are attribute paths, such as "layers.0.weight". Attributes that begin with an underscore are
+private and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..tensor import Leaf, Tensor, describe, raw
+
+__all__ = ["LazyParameter", "Module", "Parameter"]
+
+
+class Parameter(Tensor):
+    """A tensor that training changes: a leaf that requires a gradient."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(raw(data), requires_grad)
+
+    def replace(self, data: Any) -> None:
+        """Takes on new data, of any shape, dtype or device; the gradient so far is dropped."""
+        self._data = data
+        self._version[0] += 1
+        if self._node is not None:
+            hooks = self._node.hooks
+            self._node = Leaf(self)
+            self._node.hooks = hooks
+
+
+class LazyParameter:
+    """The place of a parameter whose shape is known only after the first forward."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
+class Module:
+    """Subclass it: make parts in `__init__`, compute in `forward`, call the module."""
+
+    training = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # --- what belongs to it -------------------------------------------------------------------------------
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """(path, Module | Tensor | LazyParameter) of everything below, depth first, in order of assignment."""
+        for name, value in vars(self).items():
+            if not name.startswith("_"):
+                yield from _entries(value, prefix + name)
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(path, module) of this module ("") and of all below, each module once."""
+        yield from _unique([("", self), *((n, m) for n, m in self._walk() if isinstance(m, Module))])
+
+    def modules(self) -> Iterator[Module]:
+        return (m for _, m in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter), each parameter once, under its first name."""
+        yield from _unique([(n, p) for n, p in self._tensors() if isinstance(p, Parameter)])
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(path, tensor) of the tensors that belong to the state but are not trained."""
+        yield from _unique([(n, t) for n, t in self._tensors() if not isinstance(t, Parameter)])
+
+    def buffers(self) -> Iterator[Tensor]:
+        return (t for _, t in self.named_buffers())
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in self._walk():
+            if isinstance(value, LazyParameter):
+                raise RuntimeError(
+                    f"{name} has no shape yet ({value.what}); run the model once, "
+                    "on rt.zeros(shape, device='meta') if nothing is to be computed"
+                )
+            if isinstance(value, Tensor):
+                yield name, value
+
+    # --- state --------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Path -> array of every parameter and buffer; the arrays are the module's own, not copies."""
+        return {name: t._data for name, t in self._tensors()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copies values into parameters and buffers, converting dtypes.
+
+        Raises ValueError that lists all names that are missing, unexpected (both only when strict) or of another
+        shape; then nothing has been changed.
+        """
+        own = dict(self._tensors())
+        missing = [f"missing {n} {describe(t)}" for n, t in own.items() if n not in state] if strict else []
+        unexpected = [f"unexpected {n} {describe(raw(v))}" for n, v in state.items() if n not in own] if strict else []
+        shapes = [
+            f"mis-shaped {n}: the model has {describe(t)}, the state {describe(raw(state[n]))}"
+            for n, t in own.items()
+            if n in state and raw(state[n]).shape != t.shape
+        ]
+        if missing or unexpected or shapes:
+            problems = "\n  ".join(missing + unexpected + shapes)
+            raise ValueError(f"the state does not fit {type(self).__name__}:\n  {problems}")
+        for name, t in own.items():
+            if name in state:
+                backend, index = backends.get(t.device)
+                t._data[...] = backend.asarray(raw(state[name]), t.dtype, index)
+                t._version[0] += 1
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets this module and all below to training (dropout drops, batch norm measures). Returns self."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """`train(False)`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Drops all gradients: they start anew with the next backward."""
+        for p in self.parameters():
+            p.grad = None
+
+    def to(self, target: Any) -> Module:
+        """Moves to a device ("cuda:0", "cpu"), or converts all floats to a dtype, in place. Returns self.
+
+        Build optimisers afterwards: they hold the parameters' memory.
+        """
+        is_device = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "meta")
+        for _, t in self._tensors():
+            if is_device or t.dtype.kind == "f" or t.dtype.name == "bfloat16":
+                data = t.detach().to(target)._data
+                if isinstance(t, Parameter):
+                    t.replace(data)
+                else:
+                    t.data = data
+        return self
+
+    def __repr__(self) -> str:
+        children = [(n, m) for n, m in vars(self).items() if isinstance(m, (Module, list, dict)) and n[0] != "_"]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"({n}): {m!r}".replace("\n", "\n  ") for n, m in children]
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+    def extra_repr(self) -> str:
+        """What its line of a printed model says between the brackets."""
+        return ""
+
+
+def _entries(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (Tensor, LazyParameter)):
+        yield path, value
+    elif isinstance(value, Module):
+        yield path, value
+        yield from value._walk(path + ".")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _entries(item, f"{path}.{i}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _entries(item, f"{path}.{key}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen: set[int] = set()
+    for name, value in pairs:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def parameter(
+    init: Any, shape: tuple[int, ...], name: str, dtype: Any = np.float32, requires_grad: bool = True
+) -> Parameter:
+    """A parameter with its first values drawn under `name`."""
+    return Parameter(init(shape, name, dtype), requires_grad)
