@@ -9,11 +9,13 @@ import numpy as np
 
 from .base import Backend, register
 
-# Kernel name -> module of this package that provides it; loaded at first use, so that importing costs nothing.
+# Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
-    "conv2d": "cpu_conv",
-    "max_pool2d": "cpu_pool",
-    "cross_entropy": "cpu_loss",
+    "conv2d": "cpu_conv:KERNEL",
+    "max_pool2d": "cpu_pool:KERNEL",
+    "cross_entropy": "cpu_loss:KERNEL",
+    "sgd": "cpu_optim:SGD",
+    "adam": "cpu_optim:ADAM",
 }
 
 
@@ -25,8 +27,10 @@ class NumpyBackend(Backend):
         try:
             return self.kernels[name]
         except KeyError:
-            provider = _PROVIDERS.get(name)
-            found = importlib.import_module(f"ringtrain.backend.{provider}").KERNEL if provider else None
+            found = None
+            if name in _PROVIDERS:
+                module, attribute = _PROVIDERS[name].split(":")
+                found = getattr(importlib.import_module(f"ringtrain.backend.{module}"), attribute)
             self.kernels[name] = found
             return found
 

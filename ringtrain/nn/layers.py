@@ -12,7 +12,7 @@ from ..autograd import no_grad
 from ..ops import conv, linalg, norm, pool, shape
 from ..tensor import Tensor, describe
 from .init import Initializer, Kaiming, Ones, Uniform, Zeros
-from .module import LazyParameter, Module, parameter
+from .module import LazyParameter, Module, entries, parameter
 
 Pair = int | tuple[int, int]
 _TORCH_DEFAULT = Kaiming(slope=math.sqrt(5.0))  # uniform in +-1 / sqrt(fan_in)
@@ -42,10 +42,9 @@ class Sequential(Module):
 
     def _walk(self, prefix: str = "") -> Any:
         # names are "0.weight", not "layers.0.weight": what PyTorch's users know
-        for i, layer in enumerate(self.layers):
-            if isinstance(layer, Module):
-                yield f"{prefix}{i}", layer
-                yield from layer._walk(f"{prefix}{i}.")
+        for name, value in [*enumerate(self.layers), *((n, v) for n, v in vars(self).items() if n != "layers")]:
+            if not str(name).startswith("_"):
+                yield from entries(value, f"{prefix}{name}")
 
     def __repr__(self) -> str:
         lines = [f"({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]

@@ -60,7 +60,7 @@ class Module:
         """(path, Module | Tensor | LazyParameter) of everything below, depth first, in order of assignment."""
         for name, value in vars(self).items():
             if not name.startswith("_"):
-                yield from _entries(value, prefix + name)
+                yield from entries(value, prefix + name)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of this module ("") and of all below, each module once."""
@@ -163,7 +163,8 @@ class Module:
         return ""
 
 
-def _entries(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def entries(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """(path, part) of an attribute's value and of all below it."""
     if isinstance(value, (Tensor, LazyParameter)):
         yield path, value
     elif isinstance(value, Module):
@@ -171,10 +172,10 @@ def _entries(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from value._walk(path + ".")
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _entries(item, f"{path}.{i}")
+            yield from entries(item, f"{path}.{i}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _entries(item, f"{path}.{key}")
+            yield from entries(item, f"{path}.{key}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -1,1 +1,6 @@
-"""Optimisers."""
+"""Optimisers on flat buffers, and learning-rate schedules."""
+
+from . import lr
+from .flat import Bucket
+from .optimizer import Optimizer
+from .optimizers import SGD, Adam, AdamW, RMSprop

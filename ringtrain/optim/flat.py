@@ -1,0 +1,142 @@
+"""Flat buffers: parameters and their gradients as views of contiguous memory, cut into buckets.
+
+A bucket is what an optimiser updates in one fused pass and what data-parallel training reduces in one piece, with
+no packing. Buckets hold parameters in reverse order of registration, which is about the order in which backward
+finishes their gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, describe, raw
+
+__all__ = ["Allocator", "Bucket", "cut"]
+
+_ALIGN = 64  # bytes: a cache line, and the widest vector
+
+Allocator = Callable[[int, np.dtype], Any]
+
+
+class Bucket:
+    """Parameters of one dtype and device whose data and gradients lie side by side.
+
+    params   in the order in which they lie
+    spans    (start, stop) of each in elements; the gaps between them, for alignment, hold zeros
+    data, grad   the flat arrays
+    state    further flat arrays of the same length, by name: what an optimiser keeps
+    steps    for each parameter how many updates it has had
+    options  the optimiser's options for these parameters
+    """
+
+    def __init__(self, params: Sequence[Tensor], options: dict[str, Any], allocate: Allocator | None = None) -> None:
+        first = params[0]
+        self.params = list(params)
+        self.options = options
+        self.backend = first.backend
+        self.state: dict[str, Any] = {}
+        self.steps = [0] * len(params)
+        pad = _ALIGN // first.dtype.itemsize
+        self.spans: list[tuple[int, int]] = []
+        end = 0
+        for p in params:
+            self.spans.append((end, end + p.size))
+            end += -(-p.size // pad) * pad
+        self.size = end
+        make = allocate or (lambda n, dtype: self.backend.xp.zeros(n, dtype))
+        self.data = self.zeros(first.dtype)
+        self.grad = make(end, first.dtype)
+        self.grad[...] = 0
+        self._data = [self.data[a:b].reshape(p.shape) for p, (a, b) in zip(params, self.spans, strict=True)]
+        self._grad = [self.grad[a:b].reshape(p.shape) for p, (a, b) in zip(params, self.spans, strict=True)]
+        self.adopt()
+
+    def zeros(self, dtype: Any = None) -> Any:
+        """A flat array beside the data."""
+        return self.backend.xp.zeros(self.size, dtype or self.params[0].dtype)
+
+    def adopt(self) -> None:
+        """Makes every parameter and gradient a view of the buffers again, keeping its values.
+
+        Parameters leave them when somebody assigns their data, or builds another optimiser on them.
+        """
+        for p, data, grad in zip(self.params, self._data, self._grad, strict=True):
+            leaf = p._node
+            if p._data is not data:
+                if p._data.shape != data.shape or p._data.dtype != data.dtype or type(p._data) is not type(data):
+                    raise RuntimeError(
+                        f"a parameter became {describe(p)} after its optimiser was built for {describe(data)}; "
+                        "convert or move the model first, then build the optimiser"
+                    )
+                data[...] = p._data
+                p._data = data
+                p._version[0] += 1
+            if leaf is not None and (leaf.buffer is not grad or (leaf.grad is not None and leaf.grad is not grad)):
+                if leaf.grad is not None:
+                    grad[...] = raw(leaf.grad)
+                    leaf.grad = grad
+                leaf.buffer = grad
+
+    def complete(self) -> None:
+        """Zero-fills the gradients that backward did not reach, so that the whole buffer may be sent."""
+        for p, grad in zip(self.params, self._grad, strict=True):
+            if p._node is None or p._node.grad is None:
+                grad[...] = 0
+
+    def present(self) -> list[bool]:
+        """Which parameters have a gradient."""
+        return [p._node is not None and p._node.grad is not None for p in self.params]
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """(start, stop, step) of the longest stretches that can be updated in one pass.
+
+        Parameters without a gradient are skipped, and those of one stretch have had the same number of updates. The
+        steps are advanced: `step` counts this update, from 1.
+        """
+        run: tuple[int, int, int] | None = None
+        for i, (there, (a, b)) in enumerate(zip(self.present(), self.spans, strict=True)):
+            if there:
+                step = self.steps[i] = self.steps[i] + 1
+            if run and (not there or step != run[2]):
+                yield run
+                run = None
+            if there:
+                run = (run[0] if run else a, b, step)
+        if run:
+            yield run
+
+    def written(self) -> None:
+        """Says that the data has changed: a graph that saved it must not be gone through any more."""
+        for p in self.params:
+            p._version[0] += 1
+
+
+def cut(
+    params: Sequence[tuple[Tensor, dict[str, Any]]],
+    bucket_bytes: int | None = None,
+    allocate: Allocator | None = None,
+) -> list[Bucket]:
+    """Buckets of (parameter, its group's options) in reverse order, each of one group, dtype and device.
+
+    bucket_bytes  where a bucket is closed; None makes one for each run of the same group, dtype and device
+    allocate      makes the gradient buffers; None takes plain memory
+    """
+    buckets: list[Bucket] = []
+    part: list[Tensor] = []
+    options: dict[str, Any] = {}
+    size = 0
+    for p, group in reversed(params):
+        fits = part and group is options and p.dtype == part[0].dtype and p.device == part[0].device
+        if part and (not fits or (bucket_bytes is not None and size + p.nbytes > bucket_bytes)):
+            buckets.append(Bucket(part, options, allocate))
+            part, size = [], 0
+        options = group
+        part.append(p)
+        size += p.nbytes
+    if part:
+        buckets.append(Bucket(part, options, allocate))
+    return buckets
+

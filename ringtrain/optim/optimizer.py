@@ -1,0 +1,171 @@
+"""Optimizer: what all optimisers share. Each family says in `update` how a stretch of flat memory changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..tensor import Leaf, Tensor, describe
+from .flat import Allocator, Bucket, cut
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Changes parameters by their gradients.
+
+    params    parameters, or groups: dicts with "params" and options that differ from the defaults
+    defaults  the options, by name
+
+    A subclass names in `slots` the arrays it keeps for each parameter, and defines `update`. A parameter without a
+    gradient is left alone, its state too.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        for group in _groups(params):
+            unknown = set(group) - set(defaults) - {"params"}
+            if unknown:
+                raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}; it has {sorted(defaults)}")
+            self.param_groups.append({**defaults, **group})
+        _check([p for group in self.param_groups for p in group["params"]])
+        self.buckets: list[Bucket] = []
+        self.rebucket()
+
+    def rebucket(self, bucket_bytes: int | None = None, allocate: Allocator | None = None, order: Any = None) -> None:
+        """Lays parameters, gradients and state into buckets anew, keeping all values.
+
+        order  the parameters in the order of registration; None is that of the groups
+        """
+        saved = self.state_dict() if self.buckets else None
+        group_of = {id(p): group for group in self.param_groups for p in group["params"]}
+        listed = [p for group in self.param_groups for p in group["params"]]
+        self.buckets = cut([(p, group_of[id(p)]) for p in order or listed], bucket_bytes, allocate)
+        for bucket in self.buckets:
+            bucket.state = {slot: bucket.zeros() for slot in self.slots}
+        if saved is not None:
+            self.load_state_dict(saved)
+
+    def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
+        """Updates bucket.data[start:stop] in place from bucket.grad, bucket.state and bucket.options.
+
+        step counts the updates of these parameters from 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def step(self) -> None:
+        """Updates every parameter that has a gradient, and advances the training step that randomness depends on."""
+        for bucket in self.buckets:
+            bucket.adopt()
+            for start, stop, count in bucket.runs():
+                self.update(bucket, start, stop, count)
+            bucket.written()
+        random.state.step += 1
+
+    def zero_grad(self) -> None:
+        """Drops the gradients: the next backward starts them anew, in the same memory."""
+        for bucket in self.buckets:
+            for p in bucket.params:
+                if type(p._node) is Leaf:
+                    p._node.grad = None
+
+    # --- state --------------------------------------------------------------------------------------------
+    def _numbered(self) -> dict[int, int]:
+        """id of each parameter -> its number in the order of the groups."""
+        listed = [p for group in self.param_groups for p in group["params"]]
+        return {id(p): i for i, p in enumerate(listed)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: {"step": n, slot: array, ...}}, "param_groups": [{option: value, "params": numbers}]}.
+
+        Numbers count parameters in the order of the groups. The arrays are copies.
+        """
+        numbers = self._numbered()
+        state: dict[int, dict[str, Any]] = {}
+        for bucket in self.buckets:
+            for p, (a, b), step in zip(bucket.params, bucket.spans, bucket.steps, strict=True):
+                arrays = {name: flat[a:b].reshape(p.shape).copy() for name, flat in bucket.state.items()}
+                state[numbers[id(p)]] = {"step": step, **arrays}
+        groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave. Raises ValueError naming what does not fit; then nothing has changed."""
+        groups, state = saved["param_groups"], saved["state"]
+        sizes = [len(g["params"]) for g in self.param_groups]
+        if [len(g["params"]) for g in groups] != sizes:
+            raise ValueError(
+                f"the saved state has groups of {[len(g['params']) for g in groups]} parameters, "
+                f"this {type(self).__name__} of {sizes}"
+            )
+        numbers = self._numbered()
+        problems = []
+        for bucket in self.buckets:
+            for p in bucket.params:
+                number = numbers[id(p)]
+                entry = state.get(number, {})
+                for slot in ("step", *self.slots):
+                    if slot not in entry:
+                        problems.append(f"parameter {number}: missing {slot}")
+                    elif slot != "step" and entry[slot].shape != p.shape:
+                        problems.append(f"parameter {number}: {slot} is {describe(entry[slot])}, wanted {p.shape}")
+        if problems:
+            raise ValueError(f"the saved state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own.update({name: value for name, value in group.items() if name != "params"})
+        for bucket in self.buckets:
+            for i, (p, (a, b)) in enumerate(zip(bucket.params, bucket.spans, strict=True)):
+                entry = state[numbers[id(p)]]
+                bucket.steps[i] = int(entry["step"])
+                for slot in self.slots:
+                    bucket.state[slot][a:b] = bucket.backend.xp.asarray(entry[slot]).reshape(-1)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
+        return f"{type(self).__name__}({options})"
+
+
+def _groups(params: Iterable[Any]) -> list[dict[str, Any]]:
+    """The groups as dicts with a list of parameters each."""
+    if isinstance(params, Tensor):
+        raise TypeError("an optimiser wants an iterable of parameters; got one tensor, put it into a list")
+    items = list(params)
+    if items and all(isinstance(item, dict) for item in items):
+        groups = [dict(item) for item in items]
+        for g in groups:
+            if "params" not in g:
+                raise ValueError(f"a parameter group needs the key 'params'; got {sorted(g)}")
+            g["params"] = [g["params"]] if isinstance(g["params"], Tensor) else list(g["params"])
+        return groups
+    return [{"params": items}]
+
+
+def _check(params: list[Any]) -> None:
+    if not params:
+        raise ValueError("an optimiser needs at least one parameter; got none")
+    for i, p in enumerate(params):
+        if not isinstance(p, Tensor) or type(p._node) is not Leaf:
+            what = describe(p) if isinstance(p, Tensor) else type(p).__name__
+            raise TypeError(f"parameter {i} ({what}) is no leaf that requires a gradient")
+    if len({id(p) for p in params}) != len(params):
+        raise ValueError("a parameter is listed twice, in one group or in two")
+
+
+def positive(name: str, **values: Any) -> None:
+    """Raises ValueError for an option that is negative or no number."""
+    for option, value in values.items():
+        if not isinstance(value, (int, float, np.number)) or not value >= 0:
+            raise ValueError(f"{name}: {option} must be a number >= 0; got {value!r}")
+
+
+def fractions(name: str, **values: Any) -> None:
+    """Raises ValueError for an option outside [0, 1)."""
+    for option, value in values.items():
+        if not 0.0 <= value < 1.0:
+            raise ValueError(f"{name}: {option} must lie in [0, 1); got {value!r}")
