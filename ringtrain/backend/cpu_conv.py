@@ -20,46 +20,73 @@ def _kernels() -> tuple[Any, Any]:
     """The two compiled loops; numba is imported at the first convolution."""
     from numba import njit
 
-    options = {"nogil": True, "cache": True, "fastmath": False, "boundscheck": False, "error_model": "numpy"}
+    jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
-    @njit(**options)
-    def im2col(x, columns, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
-        n, h, w, c = x.shape
-        row = 0
+    # x is (n, h, w c) here: with no dilation the kw c numbers of a kernel row lie side by side. Indices are unsigned
+    # so that numba need not ask whether they count from the end.
+
+    @jit
+    def im2col(x, columns, c, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
+        n, h, wc = x.shape
+        w = wc // c
+        run = kw * c
+        row = np.uint64(0)
         for b in range(n):
             for i in range(oh):
                 for j in range(ow):
-                    k = 0
+                    z0 = j * sw - pw
+                    whole = dw == 1 and z0 >= 0 and z0 + kw <= w
+                    k = np.uint64(0)
                     for u in range(kh):
                         y = i * sh - ph + u * dh
-                        for v in range(kw):
-                            z = j * sw - pw + v * dw
-                            if 0 <= y < h and 0 <= z < w:
-                                for q in range(c):
-                                    columns[row, k + q] = x[b, y, z, q]
+                        if y < 0 or y >= h:
+                            for q in range(np.uint64(run)):
+                                columns[row, k + q] = 0
+                        elif whole:
+                            source = x[b, y, z0 * c : z0 * c + run]
+                            for q in range(np.uint64(run)):
+                                columns[row, k + q] = source[q]
+                        else:
+                            for v in range(kw):
+                                z = z0 + v * dw
+                                at = k + np.uint64(v * c)
+                                if 0 <= z < w:
+                                    for q in range(c):
+                                        columns[row, at + np.uint64(q)] = x[b, y, z * c + q]
+                                else:
+                                    for q in range(c):
+                                        columns[row, at + np.uint64(q)] = 0
+                        k += np.uint64(run)
+                    row += np.uint64(1)
+
+    @jit
+    def col2im(columns, x, c, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
+        n, h, wc = x.shape
+        w = wc // c
+        run = kw * c
+        row = np.uint64(0)
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    z0 = j * sw - pw
+                    whole = dw == 1 and z0 >= 0 and z0 + kw <= w
+                    k = np.uint64(0)
+                    for u in range(kh):
+                        y = i * sh - ph + u * dh
+                        if 0 <= y < h:
+                            if whole:
+                                target = x[b, y, z0 * c : z0 * c + run]
+                                for q in range(np.uint64(run)):
+                                    target[q] += columns[row, k + q]
                             else:
-                                for q in range(c):
-                                    columns[row, k + q] = 0
-                            k += c
-                    row += 1
-
-    @njit(**options)
-    def col2im(columns, x, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
-        n, h, w, c = x.shape
-        row = 0
-        for b in range(n):
-            for i in range(oh):
-                for j in range(ow):
-                    k = 0
-                    for u in range(kh):
-                        y = i * sh - ph + u * dh
-                        for v in range(kw):
-                            z = j * sw - pw + v * dw
-                            if 0 <= y < h and 0 <= z < w:
-                                for q in range(c):
-                                    x[b, y, z, q] += columns[row, k + q]
-                            k += c
-                    row += 1
+                                for v in range(kw):
+                                    z = z0 + v * dw
+                                    if 0 <= z < w:
+                                        at = k + np.uint64(v * c)
+                                        for q in range(c):
+                                            x[b, y, z * c + q] += columns[row, at + np.uint64(q)]
+                        k += np.uint64(run)
+                    row += np.uint64(1)
 
     return im2col, col2im
 
@@ -74,7 +101,7 @@ class _Geometry:
         self.ow = (w + 2 * padding[1] - dilation[1] * (self.kw - 1) - 1) // stride[1] + 1
         self.k = self.kh * self.kw * self.c
         self.places = self.oh * self.ow
-        self.loops = (self.kh, self.kw, *stride, *padding, *dilation, self.oh, self.ow)
+        self.loops = (self.c, self.kh, self.kw, *stride, *padding, *dilation, self.oh, self.ow)
         self.images = max(1, min(self.n, _BLOCK // max(1, self.places * (self.k + 1) * x.itemsize)))
 
     def blocks(self) -> Any:
@@ -90,6 +117,11 @@ class _Geometry:
 
 def _channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _rows(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, C) as (N, H, W C): what the loops walk over."""
+    return images.reshape(*images.shape[:2], -1)
 
 
 def _matrix(weight: np.ndarray) -> np.ndarray:
@@ -109,7 +141,7 @@ class _Conv2d:
     ) -> tuple[Any, Any]:
         g = _Geometry(x, weight, stride, padding, dilation)
         im2col, _ = _kernels()
-        images = _channels_last(x)
+        images = _rows(_channels_last(x))
         matrix = np.empty((g.k + 1, g.o), x.dtype)
         matrix[:-1] = _matrix(weight)
         matrix[-1] = 0 if bias is None else bias
@@ -143,7 +175,7 @@ class _Conv2d:
             both = self._weight_gradient(g, images, flat)
             gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
             gb = both[-1] if needs[2] else None
-        return [self._input_gradient(g, weight, flat, images.shape) if needs[0] else None, gw, gb]
+        return [self._input_gradient(g, weight, flat, x.shape) if needs[0] else None, gw, gb]
 
     def _weight_gradient(self, g: _Geometry, images: Any, flat: Any) -> np.ndarray:
         """(K + 1, O): the weight's gradient, and in the last row the bias'."""
@@ -160,11 +192,13 @@ class _Conv2d:
         _, col2im = _kernels()
         matrix = np.ascontiguousarray(_matrix(weight).T)
         columns = np.empty((g.images * g.places, g.k), flat.dtype)
-        out = np.zeros(shape, flat.dtype)
+        n, c, h, w = shape
+        out = np.zeros((n, h, w, c), flat.dtype)
+        rows = _rows(out)
         for a, b in g.blocks():
             part = columns[: (b - a) * g.places]
             np.matmul(flat[a * g.places : b * g.places], matrix, out=part)
-            col2im(part, out[a:b], *g.loops)
+            col2im(part, rows[a:b], *g.loops)
         return out.transpose(0, 3, 1, 2)
 
 

@@ -14,6 +14,7 @@ _PROVIDERS = {
     "conv2d": "cpu_conv:KERNEL",
     "max_pool2d": "cpu_pool:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
+    "relu": "cpu_relu:KERNEL",
     "sgd": "cpu_optim:SGD",
     "adam": "cpu_optim:ADAM",
 }

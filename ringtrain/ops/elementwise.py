@@ -15,6 +15,7 @@ import numpy as np
 from .. import backend as backends
 from ..tensor import Tensor
 from .define import binary, op, register, unary
+from .fused import fused
 
 # --- arithmetic -------------------------------------------------------------------------------------------
 add = binary("add", operator.add, (lambda xp, g: g, lambda xp, g: g))
@@ -158,12 +159,9 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 register("clip", clip)
 
 # --- activations ------------------------------------------------------------------------------------------
-relu = unary(
-    "relu",
-    lambda xp, x: xp.maximum(x, 0),
-    lambda xp, g, out: g * (out > 0),
-    "max(x, 0); its gradient at 0 is 0.",
-)
+_relu = unary("_relu", lambda xp, x: xp.maximum(x, 0), lambda xp, g, out: g * (out > 0))
+relu = fused("relu", lambda x: _relu(x))
+relu.__doc__ = "max(x, 0); its gradient at 0 is 0."
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
