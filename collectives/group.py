@@ -376,15 +376,18 @@ class Group:
             return Work(call, lambda link: None, problem)
 
     def _perform(self, work: Work) -> Any:
-        result = self._guarded(work.call, partial(self._agree_and_move, work))
+        """Agree on the call, then do it."""
+        agreement = self._agreement
+        assert agreement is not None
+
+        def action() -> Any:
+            agreement.check(work.call, work.timeout)
+            return work.move(agreement.link)
+
+        result = self._guarded(work.call, action)
         if work.problem is not None:
             raise work.problem
         return result
-
-    def _agree_and_move(self, work: Work) -> Any:
-        assert self._agreement is not None and self._link is not None
-        self._agreement.check(work.call, work.timeout)
-        return work.move(self._link)
 
     def _guarded(self, label: object, action: Callable[[], Any]) -> Any:
         """Do something on the link, which an error that leaves messages under way makes unusable."""

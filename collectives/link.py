@@ -24,6 +24,8 @@ class Link(ABC):
     size: int
     #: up to this many bytes, this link's own collectives beat the pipelined algorithms
     small: int = 0
+    #: whether it has an `allreduce` for small arrays of the dtypes that are combined as they are
+    combines: bool = False
 
     @abstractmethod
     def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
@@ -72,12 +74,9 @@ class Link(ABC):
         else:
             self.wait([self.irecv(buffer, root)])
 
-    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> bool:
-        """Combine small `flat` over the ranks in place; False where this link cannot.
-
-        A link that can promises the same bits on every rank and in every run.
-        """
-        return False
+    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> None:
+        """Combine small `flat` over the ranks in place, with the same bits everywhere and always."""
+        raise NotImplementedError("a link whose `combines` is true has an allreduce of its own")
 
 
 class SoloLink(Link):

@@ -20,6 +20,7 @@ from .link import COLLECTIVE, Link, Request
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
 YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
+BRIEFLY_YIELDING = 1e-4  # the same in a background thread, whose program has other work
 LONGEST_NAP = 1e-3
 SHORTEST_NAP = 20e-6
 
@@ -32,6 +33,7 @@ class MpiLink(Link):
     """
 
     small = 128 * 1024
+    combines = True
 
     def __init__(self, comm, ranks: Sequence[int], timeout: float, farewell: Farewell):
         from mpi4py import MPI
@@ -74,11 +76,10 @@ class MpiLink(Link):
     def broadcast(self, buffer: np.ndarray, root: int) -> None:
         self._complete(self.comm.Ibcast([buffer.view(np.uint8), self._byte], root).Test)
 
-    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> bool:
+    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> None:
         if flat.dtype == np.bool_:  # minimum and maximum of the bytes 0 and 1; MPI has none of logicals
             flat = flat.view(np.uint8)
         self._complete(self.comm.Iallreduce(self._in_place, flat, self._ops[ufunc]).Test)
-        return True
 
     def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
         if len(requests) == 1:
@@ -92,7 +93,7 @@ class MpiLink(Link):
                 return
         started = time.monotonic()
         limit = self.timeout if timeout is None else timeout
-        yielding = YIELDING if threading.current_thread() is threading.main_thread() else 0.0
+        yielding = YIELDING if threading.current_thread() is threading.main_thread() else BRIEFLY_YIELDING
         while not test():
             waited = time.monotonic() - started
             if waited < yielding:

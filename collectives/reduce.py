@@ -13,6 +13,7 @@ import numpy as np
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT16 = np.dtype(np.float16)
+FLOATS = frozenset([FLOAT16, BFLOAT16, np.dtype(np.float32), np.dtype(np.float64)])
 
 
 class Op(Enum):
@@ -49,6 +50,10 @@ def check(dtype: np.dtype, op: Op, prescale: float, postscale: float) -> None:
     """Raise TypeError or ValueError, with the remedy, for what cannot be reduced."""
     if not isinstance(op, Op):
         raise TypeError(f"op={op!r} is not an operation: pass Average, Sum, Min, Max or Product")
+    if dtype in FLOATS:
+        return
+    if not dtype.isnative:
+        raise TypeError(f"{dtype.str} is not in this machine's byte order: x.astype({dtype.name!r}) is")
     if dtype == np.bool_:
         if op not in (Op.Min, Op.Max):
             raise TypeError(f"{op!r} of bool is not defined: use Max for any, Min for all, or integers")
@@ -57,17 +62,15 @@ def check(dtype: np.dtype, op: Op, prescale: float, postscale: float) -> None:
             raise TypeError(
                 f"Average of {dtype} would have to round: use op=Sum and divide, or convert to a float dtype"
             )
-    elif not (is_wide(dtype) or dtype in (np.dtype(np.float32), np.dtype(np.float64))):
+    else:
         raise TypeError(
             f"{dtype} cannot be reduced: convert to a float of 16, 32 or 64 bits, an integer dtype or bool"
         )
-    if not dtype.isnative:
-        raise TypeError(f"{dtype.str} is not in this machine's byte order: x.astype({dtype.name!r}) is")
     if dtype.kind in "iub" and (prescale != 1 or postscale != 1):
         raise ValueError(f"prescale={prescale}, postscale={postscale} of {dtype}: scales need a float dtype")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reduction:
     """One operation with its scales, over `size` ranks: postscale * op(prescale * x of each rank)."""
 
@@ -93,13 +96,14 @@ class Reduction:
 
     def finish(self, total: np.ndarray) -> None:
         """What happens once to values that hold the contribution of every rank."""
-        if self.postscale == 1 and self.op is not Op.Average:
+        divisor = self.size if self.op is Op.Average else 1
+        if self.postscale == 1 and divisor == 1:
             return
         with np.errstate(all="ignore"):
             if self.postscale != 1:
                 total *= self.postscale
-            if self.op is Op.Average:
-                total /= self.size
+            if divisor != 1:
+                total /= divisor
 
     def widen(self, own: np.ndarray) -> np.ndarray:
         """Float32 values, prescaled, of a 16-bit array: what `accumulate` takes for those dtypes."""

@@ -33,8 +33,10 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
         return
     if link.size == 1:
         _alone(flat, reduction)
-    elif not wide and flat.nbytes <= link.small and _on_link(link, flat, reduction):
-        pass
+    elif flat.nbytes <= link.small and _link_combines(link, flat.dtype, reduction.op):
+        reduction.prepare(flat)
+        link.allreduce(flat, reduction.ufunc)
+        reduction.finish(flat)
     elif flat.nbytes * link.size <= link.small:
         _gathered(link, flat, reduction)
     elif wide:
@@ -63,15 +65,10 @@ def _alone(flat: np.ndarray, reduction: Reduction) -> None:
         reduction.finish(flat)
 
 
-def _on_link(link: Link, flat: np.ndarray, reduction: Reduction) -> bool:
+def _link_combines(link: Link, dtype: np.dtype, op: Op) -> bool:
     # MPI's minimum of a float and NaN depends on the order of its operands, which differs by rank.
-    if reduction.op in (Op.Min, Op.Max) and flat.dtype.kind == "f":
-        return False
-    reduction.prepare(flat)
-    if not link.allreduce(flat, reduction.ufunc):
-        raise RuntimeError(f"this link promised to combine {flat.dtype} and cannot")
-    reduction.finish(flat)
-    return True
+    ordered = op in (Op.Min, Op.Max) and dtype.kind == "f"
+    return link.combines and not ordered and not is_wide(dtype)
 
 
 def _gathered(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
