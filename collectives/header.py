@@ -1,0 +1,104 @@
+"""What every rank says before a payload moves.
+
+Each rank describes its call; the description becomes a 64-bit number h, and one reduction of
+[h, ~h] by minimum, 16 bytes, tells every rank the least and the greatest h and so whether all are
+equal. Only when they are not are the descriptions themselves exchanged, for the error message.
+Because every collective of a group begins this way, ranks can never be in different collectives:
+an error found here is found by all of them, at the same point, and the next call starts afresh.
+"""
+
+import hashlib
+import pickle
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from . import routes
+from .errors import MismatchError
+from .link import Link
+from .reduce import Op
+
+MASK = 0xFFFF_FFFF_FFFF_FFFF
+STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint
+REMEMBERED = 4096  # fingerprints kept; programs repeat their calls
+
+
+class Call(NamedTuple):
+    """One rank's view of a collective: everything in it must be the same on all ranks."""
+
+    verb: str
+    name: str | None = None
+    dtype: np.dtype | None = None
+    #: sizes that must agree; None stands for an axis that may differ
+    shape: tuple | None = None
+    op: Op | None = None
+    prescale: float = 1.0
+    postscale: float = 1.0
+    root: int | None = None
+    #: what else must agree, for instance the shapes of a group of arrays
+    detail: tuple | str | None = None
+
+    def __str__(self) -> str:
+        text = self.verb + (f" {self.name!r}" if self.name else "")
+        if self.dtype is not None:
+            axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape or ())
+            text += f" {self.dtype}" + (f"[{axes}]" if self.shape is not None else "")
+        if self.op is not None:
+            text += f" op={self.op!r}"
+        if self.prescale != 1 or self.postscale != 1:
+            text += f" prescale={self.prescale} postscale={self.postscale}"
+        if self.root is not None:
+            text += f" root={self.root}"
+        return text + (f" ({self.detail})" if self.detail is not None else "")
+
+
+class Agreement:
+    """The headers of one group, numbered."""
+
+    def __init__(self, link: Link, ranks: Sequence[int]):
+        self.link, self.ranks = link, tuple(ranks)
+        self.sequence = 0
+        self._fingerprints: dict[Call, int] = {}
+
+    def check(self, call: Call, timeout: float | None = None) -> None:
+        """Return once every rank has made this call; MismatchError on all if one makes another."""
+        self.sequence += 1
+        if self.link.size == 1:
+            return
+        fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
+        if not self.link.agree(fingerprint, timeout):
+            said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
+            raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
+
+    def _fingerprint(self, call: Call) -> int:
+        known = self._fingerprints.get(call)
+        if known is None:
+            if len(self._fingerprints) >= REMEMBERED:
+                self._fingerprints.clear()
+            text = repr((*call, self.ranks)).encode()
+            known = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+            self._fingerprints[call] = known
+        return known
+
+    def _mismatch(self, calls: list[Call]) -> MismatchError:
+        differing = [
+            field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1
+        ]
+        by_rank = dict(zip(self.ranks, map(str, calls), strict=True))
+        ranks_saying = defaultdict(list)
+        for rank, text in by_rank.items():
+            ranks_saying[text].append(rank)
+        lines = [f"  {name_ranks(ranks)}: {text}" for text, ranks in ranks_saying.items()]
+        return MismatchError(
+            f"ranks disagree on collective #{self.sequence}, in {', '.join(differing)}:\n"
+            + "\n".join(lines)
+            + "\nEvery rank of a group must make the same calls, in the same order, with arguments that fit.",
+            by_rank,
+        )
+
+
+def name_ranks(ranks: Sequence[int]) -> str:
+    """'rank 3' or 'ranks 0, 1, 5'."""
+    return ("rank " if len(ranks) == 1 else "ranks ") + ", ".join(map(str, ranks))

@@ -1,0 +1,100 @@
+"""What the algorithms ask of a network: point-to-point messages between the ranks of one group.
+
+Everything here moves bytes. A link may override the small collectives at the end of `Link` where
+it has something better than plain messages (MPI does); the defaults define what they mean.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Request = Any  # an operation in flight, as the link that started it represents it
+
+# The tag of collectives. Messages of one pair of ranks with one tag arrive in the order sent, and a
+# group runs one collective at a time, so that one tag serves every algorithm.
+COLLECTIVE = 0
+
+
+class Link(ABC):
+    """A fully connected group of ranks 0..size-1. Buffers are contiguous arrays of any dtype."""
+
+    rank: int
+    size: int
+    #: up to this many bytes, this link's own collectives beat the pipelined algorithms
+    small: int = 0
+    #: whether it has an `allreduce` for small arrays of the dtypes that are combined as they are
+    combines: bool = False
+
+    @abstractmethod
+    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
+        """Start sending; `buffer` must stay unchanged until the request has been waited for."""
+
+    @abstractmethod
+    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
+        """Start receiving exactly `buffer.nbytes` bytes into `buffer`."""
+
+    @abstractmethod
+    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+        """Return when all requests are complete.
+
+        `timeout` (seconds) replaces the link's own. Raises `StallError` when it passes without an
+        answer, and `PeerFailedError` where the link knows that the answer cannot come.
+        """
+
+    @abstractmethod
+    def sub(self, ranks: Sequence[int] | None) -> "Link | None":
+        """A link among `ranks` (of this link, in the new order), which must contain this rank.
+
+        Collective over this link; ranks that pass None take part and get None. Groups formed in
+        one call must be disjoint.
+        """
+
+    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+        """Whether every rank passed the same unsigned 64-bit number. Also a barrier."""
+        mine = np.array([fingerprint], np.uint64)
+        everyone = np.empty(self.size, np.uint64)
+        self.allgather(mine, everyone, timeout)
+        return bool((everyone == mine).all())
+
+    def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
+        """Small `mine` of every rank, of equal size, one after another into `everyone`."""
+        parts = everyone.reshape(self.size, mine.size)
+        parts[self.rank] = mine.reshape(-1)
+        peers = [peer for peer in range(self.size) if peer != self.rank]
+        requests = [self.irecv(parts[peer], peer) for peer in peers]
+        requests += [self.isend(parts[self.rank], peer) for peer in peers]
+        self.wait(requests, timeout)
+
+    def broadcast(self, buffer: np.ndarray, root: int) -> None:
+        """Small `buffer` of `root` into that of every rank."""
+        if self.rank == root:
+            self.wait([self.isend(buffer, peer) for peer in range(self.size) if peer != root])
+        else:
+            self.wait([self.irecv(buffer, root)])
+
+    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> None:
+        """Combine small `flat` over the ranks in place, with the same bits everywhere and always."""
+        raise NotImplementedError("a link whose `combines` is true has an allreduce of its own")
+
+
+class SoloLink(Link):
+    """One rank, which has nobody to talk to: every collective returns before it would."""
+
+    rank, size = 0, 1
+
+    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
+        raise AssertionError("a single rank has nobody to send to")
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
+        raise AssertionError("a single rank has nobody to receive from")
+
+    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+        pass
+
+    def sub(self, ranks: Sequence[int] | None) -> Link | None:
+        return None if ranks is None else SoloLink()
+
+    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+        return True

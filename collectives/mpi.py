@@ -1,0 +1,113 @@
+"""A link over MPI.
+
+Payloads travel as bytes, so every dtype does, whether MPI knows it or not. Waiting is done here
+and not inside MPI: MPI libraries wait by spinning, which takes the processor from the computation
+that the communication is meant to hide behind, and cannot be told to give up.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .errors import StallError
+from .farewell import Farewell
+from .link import COLLECTIVE, Link, Request
+
+SPINS = 20  # polls before the first pause: about the latency of a message inside a host
+YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
+BRIEFLY_YIELDING = 1e-4  # the same in a background thread, whose program has other work
+LONGEST_NAP = 1e-3
+SHORTEST_NAP = 20e-6
+
+
+class MpiLink(Link):
+    """A link over an mpi4py intracommunicator that nobody else uses.
+
+    ranks: those of the world, by rank of this link. timeout: seconds without an answer after which
+    a wait raises StallError.
+    """
+
+    small = 128 * 1024
+    combines = True
+
+    def __init__(self, comm, ranks: Sequence[int], timeout: float, farewell: Farewell):
+        from mpi4py import MPI
+
+        self.comm, self.ranks, self.timeout, self.farewell = comm, tuple(ranks), timeout, farewell
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.headers = 0
+        self.key = farewell.register(self)
+        self._byte, self._undefined = MPI.BYTE, MPI.UNDEFINED
+        self._testall = MPI.Request.Testall
+        self._ops: dict[np.ufunc, Any] = {
+            np.add: MPI.SUM,
+            np.multiply: MPI.PROD,
+            np.minimum: MPI.MIN,
+            np.maximum: MPI.MAX,
+        }
+        self._in_place = MPI.IN_PLACE
+        # [h, ~h] and its minimum over the ranks: one reduction finds the least and the greatest h.
+        self._mine, self._least = memoryview(bytearray(16)).cast("Q"), memoryview(bytearray(16)).cast("Q")
+        self._agreement = ([self._mine, 2, MPI.UINT64_T], [self._least, 2, MPI.UINT64_T], MPI.MIN)
+
+    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
+        return self.comm.Isend([buffer.view(np.uint8), self._byte], to, tag)
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
+        return self.comm.Irecv([buffer.view(np.uint8), self._byte], source, tag)
+
+    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+        self.headers += 1
+        mine, least = self._mine, self._least
+        mine[0], mine[1] = fingerprint, fingerprint ^ 0xFFFF_FFFF_FFFF_FFFF
+        self._complete(self.comm.Iallreduce(*self._agreement).Test, timeout)
+        return least[0] ^ least[1] == 0xFFFF_FFFF_FFFF_FFFF
+
+    def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
+        send = [mine.view(np.uint8), self._byte]
+        recv = [everyone.view(np.uint8), mine.nbytes, self._byte]
+        self._complete(self.comm.Iallgather(send, recv).Test, timeout)
+
+    def broadcast(self, buffer: np.ndarray, root: int) -> None:
+        self._complete(self.comm.Ibcast([buffer.view(np.uint8), self._byte], root).Test)
+
+    def allreduce(self, flat: np.ndarray, ufunc: np.ufunc) -> None:
+        if flat.dtype == np.bool_:  # minimum and maximum of the bytes 0 and 1; MPI has none of logicals
+            flat = flat.view(np.uint8)
+        self._complete(self.comm.Iallreduce(self._in_place, flat, self._ops[ufunc]).Test)
+
+    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+        if len(requests) == 1:
+            self._complete(requests[0].Test, timeout)
+        elif requests:
+            self._complete(partial(self._testall, requests), timeout)
+
+    def _complete(self, test: Callable[[], bool], timeout: float | None = None) -> None:
+        for _ in range(SPINS):
+            if test():
+                return
+        started = time.monotonic()
+        limit = self.timeout if timeout is None else timeout
+        yielding = YIELDING if threading.current_thread() is threading.main_thread() else BRIEFLY_YIELDING
+        while not test():
+            waited = time.monotonic() - started
+            if waited < yielding:
+                os.sched_yield()
+                continue
+            # Naps grow with the wait: a late answer is noticed late by an eighth at most.
+            time.sleep(min(LONGEST_NAP, max(SHORTEST_NAP, waited / 8)))
+            self.farewell.check(self)
+            if waited > limit:
+                raise StallError(f"no answer for {waited:.1f} s")
+
+    def sub(self, ranks: Sequence[int] | None) -> "MpiLink | None":
+        color = self._undefined if ranks is None else min(ranks)
+        comm = self.comm.Split(color, ranks.index(self.rank) if ranks else 0)
+        if ranks is None:
+            return None
+        return MpiLink(comm, [self.ranks[rank] for rank in ranks], self.timeout, self.farewell)

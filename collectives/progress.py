@@ -1,0 +1,107 @@
+"""Collectives that run while the program computes.
+
+Work of one group is done in the order in which it was submitted, one piece at a time, so that all
+ranks do it in the same order. A blocking call joins the same order: it runs in its caller's thread
+when nothing is queued, which costs no thread switch, and behind what is queued otherwise.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .errors import CollectiveError, StallError
+
+
+class Handle:
+    """The result of work that may still be under way."""
+
+    def __init__(self, label: object, work: Callable[[], Any]):
+        self._label = label
+        self._work: Callable[[], Any] | None = work
+        self._finished = threading.Event()
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def done(self) -> bool:
+        """Whether `wait` would return, or raise, at once."""
+        return self._finished.is_set()
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """The collective's result, or its error. Handles may be waited for in any order, repeatedly.
+
+        Raises StallError when `timeout` seconds pass first; the work stays under way, and a later
+        wait may succeed.
+        """
+        if not self._finished.wait(timeout):
+            raise StallError(f"{self._label} is not complete after {timeout} s; it is still under way")
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _run(self) -> None:
+        work, self._work = self._work, None  # what the work holds is released with its result
+        assert work is not None
+        try:
+            self._result = work()
+        except BaseException as error:
+            self._error = error
+
+
+class Progress:
+    """The order of one group's work, and the thread that does what was queued.
+
+    Labels name work in messages; they become text only when a message needs it.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()  # held by whoever does a piece of work
+        self._queue: deque[Handle] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._unfinished = 0  # queued or being done by the thread
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def run(self, label: object, work: Callable[[], Any]) -> Any:
+        """Do work now, after everything submitted before it; return its result."""
+        if self._unfinished:
+            return self.submit(label, work).wait()
+        with self._turn:
+            return work()
+
+    def submit(self, label: object, work: Callable[[], Any]) -> Handle:
+        """Do work in the background, after everything submitted before it."""
+        handle = Handle(label, work)
+        with self._changed:
+            if self._closing:
+                raise CollectiveError(f"{label}: this group has been shut down")
+            self._unfinished += 1
+            self._queue.append(handle)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work_off, name="collectives", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return handle
+
+    def close(self) -> None:
+        """Finish what was queued and end the thread. Work has its own deadlines, so this ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _work_off(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not self._closing:
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                handle = self._queue.popleft()
+            with self._turn:
+                handle._run()
+            with self._changed:
+                self._unfinished -= 1
+            handle._finished.set()  # last, so that a caller who has seen it finds the queue empty

@@ -1,0 +1,136 @@
+"""Which algorithm carries a collective, by its size, its arithmetic and the link.
+
+    size                    arithmetic                  route
+    -------------------------------------------------------------------------------------------
+    one rank, or no data    any                         nothing moves
+    up to link.small        what the link can combine   the link's own allreduce
+    n * size <= link.small  any                         allgather, combined in rank order
+    larger                  16-bit floats               wide reduce-scatter, then ring allgather
+    larger                  any other                   pipelined ring
+
+The choice depends only on what the agreement header has compared, so all ranks take the same.
+"""
+
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from . import exchange, ring
+from .link import Link
+from .reduce import Op, Reduction, is_wide
+
+
+def as_bytes(flat: np.ndarray) -> np.ndarray:
+    """The bytes of a contiguous array, without a copy."""
+    return flat.reshape(-1).view(np.uint8)
+
+
+def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
+    """Replace contiguous flat by its reduction over the ranks."""
+    wide = is_wide(flat.dtype)
+    if flat.size == 0:
+        return
+    if link.size == 1:
+        _alone(flat, reduction)
+    elif flat.nbytes <= link.small and _link_combines(link, flat.dtype, reduction.op):
+        reduction.prepare(flat)
+        link.allreduce(flat, reduction.ufunc)
+        reduction.finish(flat)
+    elif flat.nbytes * link.size <= link.small:
+        _gathered(link, flat, reduction)
+    elif wide:
+        bounds = ring.split_evenly(flat.size, link.size)
+        ring.wide_reduce_scatter(link, flat, bounds, reduction)
+        ring.allgather(link, flat, bounds)
+    else:
+        ring.allreduce(link, flat, reduction)
+
+
+def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: Reduction) -> None:
+    """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
+    if link.size == 1:
+        _alone(flat, reduction)
+    elif is_wide(flat.dtype):
+        ring.wide_reduce_scatter(link, flat, bounds, reduction)
+    else:
+        ring.reduce_scatter(link, flat, bounds, reduction)
+
+
+def _alone(flat: np.ndarray, reduction: Reduction) -> None:
+    if is_wide(flat.dtype):
+        reduction.narrow(reduction.widen(flat), flat)
+    else:
+        reduction.prepare(flat)
+        reduction.finish(flat)
+
+
+def _link_combines(link: Link, dtype: np.dtype, op: Op) -> bool:
+    # MPI's minimum of a float and NaN depends on the order of its operands, which differs by rank.
+    ordered = op in (Op.Min, Op.Max) and dtype.kind == "f"
+    return link.combines and not ordered and not is_wide(dtype)
+
+
+def _gathered(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
+    wide = is_wide(flat.dtype)
+    if not wide:
+        reduction.prepare(flat)
+    everyone = np.empty((link.size, flat.size), flat.dtype)
+    link.allgather(as_bytes(flat), as_bytes(everyone))
+    total = reduction.widen(everyone[0]) if wide else everyone[0]
+    for row in everyone[1:]:
+        reduction.accumulate(total, reduction.widen(row) if wide else row)
+    if wide:
+        reduction.narrow(total, flat)
+    else:
+        reduction.finish(total)
+        flat[...] = total
+
+
+def broadcast(link: Link, flat: np.ndarray, root: int) -> None:
+    """Root's contiguous flat into that of every rank."""
+    if link.size == 1 or flat.size == 0:
+        return
+    if flat.nbytes <= link.small:
+        link.broadcast(as_bytes(flat), root)
+    else:
+        exchange.broadcast(link, as_bytes(flat), root)
+
+
+def allgather_counts(link: Link, *counts: int) -> np.ndarray:
+    """An int64 array (size, len(counts)) of what each rank passed."""
+    mine = np.array(counts, np.int64)
+    everyone = np.empty((link.size, mine.size), np.int64)
+    link.allgather(as_bytes(mine), as_bytes(everyone))
+    return everyone
+
+
+def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -> None:
+    """Contiguous own of each rank into flat out, where it fills out[bounds[r]:bounds[r+1]]."""
+    if link.size == 1:
+        out[...] = own.reshape(-1)
+        return
+    if out.size == 0:
+        return
+    widths = {stop - start for start, stop in pairwise(bounds)}
+    if len(widths) == 1 and out.nbytes <= link.small:
+        link.allgather(as_bytes(own), as_bytes(out))
+        return
+    out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
+    ring.allgather(link, out, bounds)
+
+
+def allgather_bytes(link: Link, data: bytes) -> list[memoryview]:
+    """Data of every rank, of any length, in rank order."""
+    if link.size == 1:
+        return [memoryview(data)]
+    own = np.frombuffer(data, np.uint8)
+    bounds = offsets(allgather_counts(link, own.size)[:, 0])
+    out = np.empty(bounds[-1], np.uint8)
+    allgather(link, own, out, bounds)
+    return [out.data[start:stop] for start, stop in pairwise(bounds)]
+
+
+def offsets(counts: Iterable[int]) -> list[int]:
+    """Where pieces of these lengths begin when they lie end to end, and where the last one ends."""
+    return [0, *accumulate(map(int, counts))]

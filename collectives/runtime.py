@@ -1,0 +1,124 @@
+"""Joining and leaving the job: `init`, `shutdown` and where this process stands among the others.
+
+Started by an MPI launcher, `init` loads MPI and every process becomes a rank. Started as a plain
+program it loads no MPI, and there need not be one: the process is rank 0 of 1. A launcher is
+recognised by the environment it gives its processes: OMPI_COMM_WORLD_SIZE (Open MPI), PMI_SIZE
+(MPICH, Intel MPI, Slurm's PMI plugins), SLURM_STEP_NUM_TASKS with PMIX_RANK (Slurm's PMIx plugin).
+"""
+
+import atexit
+import sys
+from typing import Any
+
+from .errors import CollectiveError
+from .group import world
+from .link import SoloLink
+from .mpi_job import MpiJob, Place, launched_size, launched_world
+
+
+class _Process:
+    """What this process is part of. One object, because a process is in one job at a time."""
+
+    def __init__(self) -> None:
+        self.place: Place | None = None
+        self.mpi: MpiJob | None = None
+
+    def join(self, comm: Any, timeout: float) -> None:
+        expected = launched_size() if comm is None else None
+        if comm is None and expected is None:
+            world._attach(SoloLink(), [0])
+            self.place = Place()
+            return
+        self.mpi = MpiJob(launched_world(expected) if expected is not None else comm, timeout)
+        self.place = self.mpi.place
+        world._attach(self.mpi.link, range(self.place.size))
+
+    def leave(self) -> None:
+        world._close()
+        failure = world._failure()
+        mpi, self.mpi, self.place = self.mpi, None, None
+        world._attach(None, ())
+        if mpi is None:
+            return
+        if failure is None:
+            mpi.leave()
+        else:  # messages are under way that nobody will receive: MPI cannot be finalised
+            atexit.register(_end_badly, mpi, failure)
+
+
+_process = _Process()
+
+
+def init(comm: Any = None, timeout: float = 300.0) -> None:
+    """Join the job; collective over its ranks.
+
+    comm: an mpi4py intracommunicator whose ranks are the world; None takes all that the launcher
+    started, or one rank without a launcher. timeout: seconds that a collective may go without an
+    answer before it raises StallError. Does nothing in a process that has joined already.
+
+    Raises CollectiveError where a launcher started processes that cannot find each other. From now
+    on, with MPI, an exception that nothing catches ends all ranks.
+    """
+    if timeout <= 0:
+        raise ValueError(f"timeout={timeout} must be a positive number of seconds")
+    if _process.place is None:
+        _process.join(comm, timeout)
+        atexit.unregister(shutdown)  # one call at exit, however often the job is joined
+        atexit.register(shutdown)
+
+
+def shutdown() -> None:
+    """Leave the job when queued work is done and every rank leaves; `init` may follow.
+
+    Called at exit by itself. While an exception is being handled it does nothing, so that a
+    `finally: shutdown()` on a rank that fails does not wait for the others but lets the exception
+    out, which ends the job.
+    """
+    if _process.place is not None and sys.exc_info()[0] is None:
+        _process.leave()
+
+
+def is_initialized() -> bool:
+    """Whether `init` has been called, and `shutdown` not since."""
+    return _process.place is not None
+
+
+def rank() -> int:
+    """This process's number in the job, 0..size()-1."""
+    return _place("rank").rank
+
+
+def size() -> int:
+    """How many processes the job has."""
+    return _place("size").size
+
+
+def local_rank() -> int:
+    """This process's number on its host, 0..local_size()-1."""
+    return _place("local_rank").local_rank
+
+
+def local_size() -> int:
+    """How many processes of the job are on this host."""
+    return _place("local_size").local_size
+
+
+def cross_rank() -> int:
+    """This host's number among the hosts that have a process with this local rank."""
+    return _place("cross_rank").cross_rank
+
+
+def cross_size() -> int:
+    """How many hosts have a process with this local rank."""
+    return _place("cross_size").cross_size
+
+
+def _place(asked: str) -> Place:
+    if _process.place is None:
+        raise CollectiveError(f"{asked}: call collectives.init() first")
+    return _process.place
+
+
+def _end_badly(mpi: MpiJob, failure: str) -> None:
+    print(f"rank {mpi.place.rank} of {mpi.place.size} ends the job: {failure}", file=sys.stderr, flush=True)
+    mpi.end(1)

@@ -1,0 +1,266 @@
+"""What each verb asks for and what it then does: arguments in, a header and a piece of work out.
+
+A function here checks one rank's arguments, raising TypeError or ValueError, copies what must not
+change under way, and returns `Work`. It does not communicate: the group compares the `call` of all
+ranks first, and an argument that is wrong on one rank only must not leave the others waiting.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import exchange, reduce, ring, routes
+from .fusion import Fused
+from .header import Call
+from .link import Link
+from .reduce import Op, Reduction
+
+
+class Work(NamedTuple):
+    """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one."""
+
+    call: Call
+    move: Callable[[Link], Any]
+    problem: Exception | None = None
+    timeout: float | None = None
+
+
+def as_array(x: Any) -> np.ndarray:
+    array = np.asarray(x)
+    if array.dtype.hasobject:
+        raise TypeError(f"{array.dtype} arrays hold Python objects: use broadcast_object or allgather_object")
+    return array
+
+
+def as_target(x: Any) -> np.ndarray:
+    """An array that a result can be written to."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"a result can be written to a NumPy array in place, not to {type(x).__name__}")
+    if not x.flags.writeable:
+        raise ValueError("this array is read-only: use the verb without the trailing underscore")
+    return as_array(x)
+
+
+def snapshot(x: Any) -> Any:
+    """A copy of an array that its owner may change while work is under way."""
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def _rows(x: Any, verb: str) -> np.ndarray:
+    """x as a C-contiguous array with a first axis."""
+    array = as_array(x)
+    if array.ndim:
+        return np.ascontiguousarray(array)
+    raise ValueError(f"{verb} works along the first axis and was given a 0-d array: pass x.reshape(1)")
+
+
+def _peer(rank: int, size: int, what: str) -> int:
+    if not 0 <= rank < size:
+        raise ValueError(f"{what}={rank} is not a rank of this group of {size}")
+    return int(rank)
+
+
+def _row_size(array: np.ndarray) -> int:
+    """Items in one row of an array whose first axis may be empty."""
+    return int(np.prod(array.shape[1:], dtype=np.int64))
+
+
+def allreduce(
+    size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float, in_place: bool
+) -> Work:
+    array = as_target(x) if in_place else as_array(x)
+    reduce.check(array.dtype, op, prescale, postscale)
+    reduction = Reduction(op, size, float(prescale), float(postscale))
+    direct = in_place and array.flags.c_contiguous
+    flat = array.reshape(-1) if direct else np.array(array, order="C").reshape(-1)
+
+    def move(link: Link) -> np.ndarray:
+        routes.allreduce(link, flat, reduction)
+        if not in_place:
+            return flat.reshape(array.shape)
+        if not direct:
+            array[...] = flat.reshape(array.shape)
+        return array
+
+    call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
+    return Work(call, move)
+
+
+def grouped_allreduce(
+    size: int, xs: Sequence[Any], op: Op, name: str | None, prescale: float, postscale: float, in_place: bool
+) -> Work:
+    arrays = [as_target(x) if in_place else as_array(x) for x in xs]
+    for array in arrays:
+        reduce.check(array.dtype, op, prescale, postscale)
+    reduction = Reduction(op, size, float(prescale), float(postscale))
+    fused = Fused(arrays)
+
+    def move(link: Link) -> list[np.ndarray]:
+        for buffer in fused.buffers:
+            routes.allreduce(link, buffer, reduction)
+        if not in_place:
+            return fused.views
+        fused.unpack(arrays)
+        return arrays
+
+    detail = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays)
+    call = Call(
+        "grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail
+    )
+    return Work(call, move)
+
+
+def allgather(size: int, x: Any, name: str | None) -> Work:
+    own = _rows(x, "allgather")
+
+    def move(link: Link) -> np.ndarray:
+        rows = routes.offsets(routes.allgather_counts(link, len(own))[:, 0]) if size > 1 else [0, len(own)]
+        out = np.empty((rows[-1], *own.shape[1:]), own.dtype)
+        routes.allgather(link, own, out.reshape(-1), [row * _row_size(own) for row in rows])
+        return out
+
+    return Work(Call("allgather", name, own.dtype, (None, *own.shape[1:])), move)
+
+
+def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
+    own, target = _rows(x, "allgather_into"), as_target(out)
+    wanted = (size * len(own), *own.shape[1:])
+    if target.shape != wanted or target.dtype != own.dtype:
+        raise ValueError(
+            f"out is {target.dtype}{list(target.shape)}: {size} ranks of {own.dtype}{list(own.shape)} "
+            f"need {own.dtype}{list(wanted)}"
+        )
+
+    def move(link: Link) -> np.ndarray:
+        flat = target.reshape(-1) if target.flags.c_contiguous else np.empty(target.size, target.dtype)
+        routes.allgather(link, own, flat, [rank * own.size for rank in range(size + 1)])
+        if not target.flags.c_contiguous:
+            target[...] = flat.reshape(wanted)
+        return target
+
+    return Work(Call("allgather_into", name, own.dtype, own.shape), move)
+
+
+def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) -> Work:
+    array = as_target(x) if in_place else as_array(x)
+    root = _peer(root, size, "root")
+    direct = in_place and array.flags.c_contiguous
+    flat = array.reshape(-1) if direct else np.array(array, order="C").reshape(-1)
+
+    def move(link: Link) -> np.ndarray:
+        routes.broadcast(link, flat, root)
+        if not in_place:
+            return flat.reshape(array.shape)
+        if not direct:
+            array[...] = flat.reshape(array.shape)
+        return array
+
+    return Work(Call("broadcast", name, array.dtype, array.shape, root=root), move)
+
+
+def reduce_scatter(size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float) -> Work:
+    array = _rows(x, "reduce_scatter")
+    reduce.check(array.dtype, op, prescale, postscale)
+    reduction = Reduction(op, size, float(prescale), float(postscale))
+    flat = array.reshape(-1).copy()
+    rows = ring.split_evenly(len(array), size)
+
+    def move(link: Link) -> np.ndarray:
+        bounds = [row * _row_size(array) for row in rows]
+        routes.reduce_scatter(link, flat, bounds, reduction)
+        first, last = rows[link.rank], rows[link.rank + 1]
+        return flat[bounds[link.rank] : bounds[link.rank + 1]].reshape(last - first, *array.shape[1:]).copy()
+
+    call = Call("reduce_scatter", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
+    return Work(call, move)
+
+
+def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) -> Work:
+    own = _rows(x, "alltoall")
+    if splits is None:
+        if len(own) % size:
+            raise ValueError(f"alltoall cannot divide {len(own)} rows evenly among {size} ranks: pass splits")
+        counts = [len(own) // size] * size
+    else:
+        counts = [int(count) for count in splits]
+        if len(counts) != size or min(counts) < 0 or sum(counts) != len(own):
+            raise ValueError(
+                f"splits={counts} must be {size} counts, one a rank, not negative, of sum {len(own)}"
+            )
+
+    def move(link: Link) -> Any:
+        outgoing = np.array(counts, np.int64)
+        incoming = np.empty_like(outgoing)
+        exchange.alltoall(link, np.split(outgoing, size), np.split(incoming, size))
+        out = np.empty((int(incoming.sum()), *own.shape[1:]), own.dtype)
+        exchange.alltoall(link, _parts(own, counts), _parts(out, incoming))
+        return out if splits is None else (out, incoming)
+
+    detail = "even splits" if splits is None else "splits given"
+    return Work(Call("alltoall", name, own.dtype, (None, *own.shape[1:]), detail=detail), move)
+
+
+def _parts(array: np.ndarray, counts: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    """Flat views of consecutive groups of rows."""
+    width, flat = _row_size(array), array.reshape(-1)
+    return [flat[start * width : stop * width] for start, stop in pairwise(routes.offsets(counts))]
+
+
+def gather(size: int, x: Any, root: int, name: str | None) -> Work:
+    own = np.ascontiguousarray(as_array(x))
+    shape = np.shape(x)
+    root = _peer(root, size, "root")
+
+    def move(link: Link) -> list[np.ndarray] | None:
+        said = routes.allgather_bytes(link, pickle.dumps(shape))
+        if link.rank != root:
+            exchange.gather(link, own.reshape(-1), [], root)
+            return None
+        parts = [np.empty(pickle.loads(said_shape), own.dtype) for said_shape in said]
+        exchange.gather(link, own.reshape(-1), [part.reshape(-1) for part in parts], root)
+        return parts
+
+    return Work(Call("gather", name, own.dtype, root=root), move)
+
+
+def scatter(size: int, rank: int, xs: Sequence[Any] | None, root: int, name: str | None) -> Work:
+    root = _peer(root, size, "root")
+    parts: list[np.ndarray] = []
+    if rank == root:
+        if xs is None or len(xs) != size:
+            given = "None" if xs is None else f"{len(xs)} arrays"
+            raise ValueError(f"scatter needs one array a rank from its root: {size}, and was given {given}")
+        parts = [np.array(as_array(x), order="C") for x in xs]
+    plan = pickle.dumps([(part.shape, part.dtype) for part in parts])
+
+    def move(link: Link) -> np.ndarray:
+        said = broadcast_bytes(link, plan, root)
+        shape, dtype = pickle.loads(said)[link.rank]
+        own = np.empty(shape, dtype)
+        exchange.scatter(link, [part.reshape(-1) for part in parts], own.reshape(-1), root)
+        return own
+
+    return Work(Call("scatter", name, root=root), move)
+
+
+def broadcast_object(size: int, rank: int, obj: Any, root: int, name: str | None) -> Work:
+    root = _peer(root, size, "root")
+    data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) if rank == root else b""
+    return Work(Call("broadcast_object", name, root=root), lambda link: broadcast_bytes(link, data, root))
+
+
+def broadcast_bytes(link: Link, data: bytes, root: int) -> memoryview:
+    """Root's data, of a length that only the root knows."""
+    length = np.array([len(data)], np.int64)
+    routes.broadcast(link, length, root)
+    out = np.frombuffer(data, np.uint8) if link.rank == root else np.empty(int(length[0]), np.uint8)
+    routes.broadcast(link, out, root)
+    return out.data
+
+
+def allgather_object(obj: Any, name: str | None) -> Work:
+    data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+    return Work(Call("allgather_object", name), lambda link: routes.allgather_bytes(link, data))

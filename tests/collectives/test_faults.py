@@ -1,0 +1,186 @@
+"""Ranks that fail under a real mpiexec: the job ends soon, with a non-zero status, and says why last."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
+
+
+def mpiexec():
+    """The command that starts ranks with this interpreter, or None."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        return None
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=30).stdout
+    if "Open MPI" in version or "OpenRTE" in version or "prte" in version.lower():
+        return [found, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+    return [found]
+
+
+COMMAND = mpiexec()
+pytestmark = pytest.mark.skipif(COMMAND is None, reason="no mpiexec beside this Python or on PATH")
+
+
+def run(code, n=3):
+    """Run a program on n ranks: its exit status, its two outputs, and the seconds it took."""
+    program = f"import sys, time, threading\nimport numpy as np\nimport collectives as c\n{code}"
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, "-n", str(n), sys.executable, "-c", program],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr, time.monotonic() - started
+
+
+def test_a_rank_that_raises_ends_the_job_with_its_traceback_last():
+    status, _, stderr, seconds = run(
+        """
+c.init()
+c.barrier()
+if c.rank() == 1:
+    raise ValueError("bad batch on rank 1")
+c.allreduce(np.ones(10))
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    lines = stderr.splitlines()
+    assert "rank 1 of 3 raised; the job ends:" in lines
+    assert lines[lines.index("rank 1 of 3 raised; the job ends:") + 1] == "Traceback (most recent call last):"
+    assert "ValueError: bad batch on rank 1" in lines
+    # What the launcher itself adds is framed by dashes; nothing of ours follows the traceback.
+    after = lines[lines.index("ValueError: bad batch on rank 1") + 1 :]
+    assert not after or set(after[0]) <= {"-", "="}
+    assert stderr.count("Traceback") == 1
+
+
+def test_a_thread_that_raises_ends_the_job():
+    status, _, stderr, seconds = run(
+        """
+c.init()
+if c.rank() == 2:
+    threading.Thread(target=lambda: 1 / 0).start()
+c.barrier()
+c.recv(np.empty(1), (c.rank() + 1) % 3)
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    assert "rank 2 of 3 raised" in stderr and "ZeroDivisionError" in stderr
+
+
+@pytest.mark.parametrize("leave", ["sys.exit(3)", "raise SystemExit", "sys.exit('no data')"])
+def test_a_rank_that_exits_early_is_missed_by_name(leave):
+    status, _, stderr, seconds = run(
+        f"""
+c.init()
+c.allreduce(np.ones(3))
+if c.rank() == 1:
+    {leave}
+c.allreduce(np.ones(10), name="later")
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    assert "PeerFailedError: allreduce 'later' float64[10] op=Average: rank 1 left the job" in stderr
+
+
+def test_a_rank_that_exits_with_an_error_fails_the_job_even_if_nobody_misses_it():
+    status, stdout, _, seconds = run("c.init()\nprint('done', flush=True)\nsys.exit(c.rank())")
+    assert status != 0 and seconds < BOUND and stdout.count("done") == 3
+
+
+def test_a_rank_that_left_after_its_part_is_not_missed():
+    status, stdout, stderr, _ = run(
+        """
+c.init()
+part = c.world.split(0 if c.rank() else None)
+if c.rank():
+    time.sleep(0.3)
+    total = part.allreduce(np.ones(300_000), c.Sum)
+    if c.rank() == 1:
+        time.sleep(0.3)
+    print(c.rank(), total[0], flush=True)
+"""
+    )
+    assert (status, sorted(stdout.splitlines())) == (0, ["1 2.0", "2 2.0"]), stderr
+
+
+def test_a_rank_that_does_not_come_is_a_stall_that_ends_the_job():
+    status, _, stderr, seconds = run(
+        """
+c.init(timeout=1)
+if c.rank() == 0:
+    time.sleep(60)
+c.broadcast(np.ones(3), 0, name="weights")
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    assert "StallError: broadcast 'weights' float64[3] root=0: no answer for 1." in stderr
+
+
+def test_a_stall_that_is_caught_still_fails_the_job_at_its_end():
+    status, stdout, stderr, seconds = run(
+        """
+c.init(timeout=0.5)
+if c.rank() == 0:
+    time.sleep(2)
+else:
+    try:
+        c.barrier()
+    except c.StallError:
+        pass
+    time.sleep(0.5)
+    print("saved", flush=True)
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    assert "saved" in stdout and "ends the job: barrier: no answer for 0.5 s" in stderr
+
+
+def test_work_that_nobody_waited_for_is_done_before_the_end():
+    status, _, stderr, seconds = run("c.init()\nfor i in range(20): c.allreduce_async(np.ones(10_000))")
+    assert (status, stderr) == (0, "") and seconds < BOUND
+
+
+def test_work_that_one_rank_alone_submitted_does_not_hang_the_end():
+    status, _, stderr, seconds = run("c.init()\nif c.rank() == 1: c.allreduce_async(np.ones(3), name='lonely')")
+    assert status != 0 and seconds < BOUND
+    assert "allreduce 'lonely'" in stderr and "ranks 0, 2 left the job" in stderr
+
+
+def test_an_error_passes_a_shutdown_in_a_finally_clause():
+    status, _, stderr, seconds = run(
+        """
+c.init()
+try:
+    if c.rank() == 0:
+        raise ValueError("seen")
+    c.barrier()
+finally:
+    c.shutdown()
+"""
+    )
+    assert status != 0 and seconds < BOUND and "ValueError: seen" in stderr
+
+
+def test_a_communicator_of_the_callers_is_the_world():
+    status, stdout, stderr, _ = run(
+        """
+from mpi4py import MPI
+comm = MPI.COMM_WORLD.Split(MPI.COMM_WORLD.rank // 2)
+c.init(comm)
+print(c.size(), c.allreduce(np.array(1.0), c.Sum))
+c.shutdown()
+comm.Barrier()
+"""
+    )
+    assert (status, stderr) == (0, "")
+    assert sorted(stdout.splitlines()) == ["1 1.0", "2 2.0", "2 2.0"]
