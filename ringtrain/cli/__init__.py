@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # must not see it (it would take a "--" away).
         arguments, command = run.split_command(arguments)
 
-    parser = argparse.ArgumentParser(prog="ringtrain", description="Train networks on more than one processor.")
+    parser = argparse.ArgumentParser(prog="ringtrain", description="Train networks on many processors.")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         module.configure(subparsers.add_parser(

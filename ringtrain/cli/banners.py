@@ -1,8 +1,8 @@
 """What mpiexec prints once a rank has failed, told apart from everything else.
 
 A failing rank prints a traceback; mpiexec then buries it under paragraphs that say no more than that a rank
-failed. Only paragraphs that are recognised are taken out. Everything else passes byte for byte, and without delay
-unless it may yet turn out to be the start of such a paragraph.
+failed. Only paragraphs that are recognised are taken out. Everything else passes byte for byte, and without
+delay unless it may yet turn out to be the start of such a paragraph.
 """
 
 import re
@@ -29,12 +29,13 @@ FAILURE_LINE = re.compile(
     | Please\ see\ the\ FAQ\ page\ for\ debugging\ suggestions
     | \[mpiexec@[^\]]*\]\ (Sending\ Ctrl-C\ to\ processes|Press\ Ctrl-C\ again)
     | \[warn\]\ Epoll\ (MOD|DEL|ADD)
-    | \[[^\]]+\]\ \[\[\d+,\d+\],\d+\]\ ORTE_ERROR_LOG:\ Data\ unpack\ would\ read\ past\ end\ of\ buffer.*show_help
+    | \[[^\]]+\]\ \[\[\d+,\d+\],\d+\]\ ORTE_ERROR_LOG:\ Data\ unpack\ would\ read\ past\ end\ of\ buffer
     """,
     re.VERBOSE,
 )
-# How each of them may begin: an incomplete line that agrees with one of these is held back until it is complete.
-BEGINNINGS = (b" -", b" =", b"-----", b"=====", b"YOUR APPLICATION", b"This typically", b"Please see the FAQ", b"[")
+# How each of them may begin: an incomplete line that agrees with one of these is held back until it is
+# complete.
+BEGINNINGS = (b" -", b" =", b"-----", b"=====", b"YOUR APPL", b"This typically", b"Please see", b"[")
 NOTHING = b" \n\0"  # Open MPI 5 ends its paragraphs with a stray NUL
 LONGEST = 40  # lines; a paragraph that has not closed by then is none of these
 
@@ -103,7 +104,8 @@ class BannerFilter:
 
 
 def _may_be_failure(line: bytes) -> bool:
-    return not line.strip(NOTHING) or any(line.startswith(start) or start.startswith(line) for start in BEGINNINGS)
+    agrees = any(line.startswith(start) or start.startswith(line) for start in BEGINNINGS)
+    return agrees or not line.strip(NOTHING)
 
 
 def killed_by(failures: bytes) -> tuple[int | None, int] | None:

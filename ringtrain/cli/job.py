@@ -22,8 +22,8 @@ TICK = 0.2    # seconds; how late a deadline may be noticed
 class Job:
     """A job of several ranks, started by mpiexec in a session of its own and waited for.
 
-    The session keeps a Ctrl-C at the terminal from reaching mpiexec directly: it gets exactly one signal, from
-    here, and ends its ranks in order (two in a row make it give up on them).
+    The session keeps a Ctrl-C at the terminal from reaching mpiexec directly: it gets exactly one signal,
+    from here, and ends its ranks in order (two in a row make it give up on them).
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]):

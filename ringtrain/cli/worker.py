@@ -1,7 +1,8 @@
 """What every rank runs first: ``python worker.py COMMAND...`` becomes COMMAND, with its output in order.
 
-Three things happen on the host where the rank runs, and then this process *is* the command (``exec``), so that
-a script sees what plain ``python script.py`` would have shown it, and the child of mpiexec is the rank itself:
+Three things happen on the host where the rank runs, and then this process *is* the command (``exec``), so
+that a script sees what plain ``python script.py`` would have shown it, and the child of mpiexec is the rank
+itself:
 
 1. Threads: OMP_NUM_THREADS and its kin become max(1, cores of this host // ranks on this host), unless set.
 2. A relay process (relay.py) takes over the rank's stdout and stderr.
