@@ -66,7 +66,7 @@ class BannerFilter:
         """The stream has ended: let go of what was held back."""
         held = b"".join(self.block) + self.incomplete
         self.block, self.incomplete = [], b""
-        if held.strip(NOTHING):
+        if held.strip(NOTHING) or (self.blank and not self.after_failure):
             self._pass(held)
 
     def _line(self, line: bytes) -> None:

@@ -108,9 +108,9 @@ def mpi_facts(problems: list[str]) -> dict[str, Any]:
         return facts
     facts["mpiexec"] = {"path": path, "family": found.family, "version": found.version}
     if facts["library"] and not same_family(found.family, facts["library"]):
-        problems.append(f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would not "
-                        "find one another. Put the matching mpiexec first on PATH, or install one MPI into this "
-                        "environment")
+        problems.append(f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would "
+                        "not find one another. Put the matching mpiexec first on PATH, or install one MPI into "
+                        "this environment")
     return facts
 
 

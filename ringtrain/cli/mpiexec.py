@@ -101,7 +101,7 @@ def settings_of(mpi: Mpiexec, outer: Mapping[str, str]) -> dict[str, str]:
     if mpi.family == OPEN_MPI:
         settings["OMPI_MCA_osc"] = "^ucx"  # prints an error about one-sided communication that nobody uses
     if mpi.family == INTEL_MPI:
-        settings["I_MPI_PIN"] = "0"  # -bind-to none alone leaves each rank pinned to one core
+        settings["I_MPI_PIN"] = "0"  # or each rank is pinned to one core, and its threads with it
     return {name: value for name, value in settings.items() if name not in outer}
 
 
@@ -128,8 +128,8 @@ def mpiexec_command(
     if mpi.family == MPICH:
         where = ["-hosts", ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
         return [mpi.path, "-bind-to", "none", *where, "-n", str(ranks), *command]
-    # Intel's -hosts knows no slots: one section a host.
-    line = [mpi.path, "-bind-to", "none"]
+    # Intel MPI is told about binding by I_MPI_PIN, and its -hosts knows no slots: one section a host.
+    line = [mpi.path]
     if not hosts:
         return [*line, "-n", str(ranks), *command]
     for section, (host, here) in enumerate(place(ranks, hosts)):

@@ -33,7 +33,8 @@ OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
                       "help": "threads a rank; default: cores of its host // its ranks there"}),
     (("--env",), {"metavar": "NAME[=VALUE]", "action": "append", "default": [],
                   "help": "set a variable for every rank, or pass one on to other hosts; may be repeated"}),
-    (("--mpiexec",), {"metavar": "PATH", "help": "the mpiexec to use; default: this environment's, or PATH's"}),
+    (("--mpiexec",), {"metavar": "PATH",
+                      "help": "the mpiexec to use; default: this environment's, or PATH's"}),
     (("--dry-run",), {"action": "store_true", "help": "print the command and start nothing"}),
 ]
 
