@@ -26,10 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ringtrain", description="Train networks on many processors.")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
-        module.configure(subparsers.add_parser(
-            name, help=module.SUMMARY, description=module.__doc__, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        ))
+        module.configure(
+            subparsers.add_parser(
+                name,
+                help=module.SUMMARY,
+                description=module.__doc__,
+                allow_abbrev=False,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
     try:
         args = parser.parse_args(arguments)
         args.command = command

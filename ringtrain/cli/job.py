@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from ringtrain.cli.banners import BannerFilter, killed_by
 
 GRACE = 10.0  # seconds that ranks have between SIGTERM and SIGKILL, e.g. to write a checkpoint
-DRAIN = 2.0   # seconds to wait for last words once mpiexec has ended
-TICK = 0.2    # seconds; how late a deadline may be noticed
+DRAIN = 2.0  # seconds to wait for last words once mpiexec has ended
+TICK = 0.2  # seconds; how late a deadline may be noticed
 
 
 class Job:
@@ -28,27 +28,32 @@ class Job:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
         self.selector = selectors.DefaultSelector()
-        self.failures = b""                     # the failure paragraphs taken out of mpiexec's output
-        self.heard = False                      # whether a rank wrote to stderr
+        self.failures = b""  # the failure paragraphs taken out of mpiexec's output
+        self.heard = False  # whether a rank wrote to stderr
         self.ranks: dict[socket.socket, int] = {}  # relay connection -> pid of its rank, on this host
-        self.signal = 0                         # the first signal that asked for the end
-        self.deadline = float("inf")            # when the next, harder step is due
+        self.signal = 0  # the first signal that asked for the end
+        self.deadline = float("inf")  # when the next, harder step is due
         name = f"ringtrain-{os.getpid()}-{uuid.uuid4().hex}"
         # An abstract address: nothing in the file system to clean up after a crash.
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind("\0" + name)
         self.listener.listen(1024)
         self.process = subprocess.Popen(
-            command, env={**environment, "RINGTRAIN_RELAY": name}, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_die_with_launcher(),
+            command,
+            env={**environment, "RINGTRAIN_RELAY": name},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=_die_with_launcher(),
             restore_signals=False,  # Intel's mpiexec now and then dies of SIGPIPE while it cleans up
         )
 
     def wait(self) -> int:
         """Forward output until the job has ended; its exit status, 128 + signal when a signal ended it."""
         assert self.process.stdout and self.process.stderr
-        previous = {number: signal.signal(number, self._on_signal)
-                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        previous = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         for source, target in ((self.process.stdout, 1), (self.process.stderr, 2)):
             self._forward(source.fileno(), target)
@@ -153,8 +158,10 @@ class Job:
         if killed:
             rank, number = killed
             which = "a rank" if rank is None else f"rank {rank}"
-            _say(f"{which} was ended by signal {number} ({signal.strsignal(number)})"
-                 + ("; did the machine run out of memory?" if number == signal.SIGKILL else ""))
+            _say(
+                f"{which} was ended by signal {number} ({signal.strsignal(number)})"
+                + ("; did the machine run out of memory?" if number == signal.SIGKILL else "")
+            )
         elif status and not self.heard:
             _say(f"the job ended with status {status}, and no rank said why on stderr")
         return status if status >= 0 else 128 - status
@@ -167,7 +174,7 @@ def _say(message: str) -> None:
 def _write(fd: int, data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError):  # the reader has gone; the job goes on
         while data:
-            data = data[os.write(fd, data):]
+            data = data[os.write(fd, data) :]
 
 
 def _die_with_launcher():

@@ -25,9 +25,7 @@ NO_MPI = (
 )
 
 # Ranks on other hosts start with a bare environment under Open MPI; these travel when they are set.
-FORWARDED = re.compile(
-    r"(RINGTRAIN|OMP|OPENBLAS|MKL|NUMBA|NCCL|PYTHON)[A-Z0-9_]*|CUDA_VISIBLE_DEVICES|LD_LIBRARY_PATH"
-)
+FORWARDED = re.compile(r"(RINGTRAIN|OMP|OPENBLAS|MKL|NUMBA|NCCL|PYTHON)[A-Z0-9_]*|CUDA_VISIBLE_DEVICES|LD_LIBRARY_PATH")
 
 # A rank's own variables: an mpiexec that inherited them would take itself for a rank of the outer job.
 IDENTITY = re.compile(
@@ -65,7 +63,11 @@ def identify(path: str) -> Mpiexec:
     """Ask an mpiexec what it is."""
     try:
         asked = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} --version failed: {error}; name another with --mpiexec PATH") from None
@@ -106,7 +108,11 @@ def settings_of(mpi: Mpiexec, outer: Mapping[str, str]) -> dict[str, str]:
 
 
 def mpiexec_command(
-    mpi: Mpiexec, ranks: int, hosts: Sequence[Host], forward: Sequence[str], command: Sequence[str],
+    mpi: Mpiexec,
+    ranks: int,
+    hosts: Sequence[Host],
+    forward: Sequence[str],
+    command: Sequence[str],
     as_root: bool | None = None,
 ) -> list[str]:
     """The whole command line that starts ``ranks`` copies of ``command``.

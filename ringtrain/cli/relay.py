@@ -67,7 +67,7 @@ class Lines:
     def _write(self, data: bytes) -> None:
         while data:
             try:
-                data = data[os.write(self.out, data):]
+                data = data[os.write(self.out, data) :]
             except BlockingIOError:  # somebody made the terminal non-blocking
                 select.select([], [self.out], [])
 

@@ -25,16 +25,26 @@ from ringtrain.cli.job import Job
 SUMMARY = "start a script on several ranks"
 
 OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("-n", "--ranks"), {"type": int, "metavar": "N",
-                         "help": "number of ranks; with hosts: all their slots unless given"}),
+    (
+        ("-n", "--ranks"),
+        {"type": int, "metavar": "N", "help": "number of ranks; with hosts: all their slots unless given"},
+    ),
     (("--hosts",), {"metavar": "A:2,B:2", "help": "hosts and the number of ranks each takes"}),
     (("--hostfile",), {"metavar": "FILE", "help": "the same, a host a line: `node1 slots=4` or `node1:4`"}),
-    (("--threads",), {"type": int, "metavar": "T",
-                      "help": "threads a rank; default: cores of its host // its ranks there"}),
-    (("--env",), {"metavar": "NAME[=VALUE]", "action": "append", "default": [],
-                  "help": "set a variable for every rank, or pass one on to other hosts; may be repeated"}),
-    (("--mpiexec",), {"metavar": "PATH",
-                      "help": "the mpiexec to use; default: this environment's, or PATH's"}),
+    (
+        ("--threads",),
+        {"type": int, "metavar": "T", "help": "threads a rank; default: cores of its host // its ranks there"},
+    ),
+    (
+        ("--env",),
+        {
+            "metavar": "NAME[=VALUE]",
+            "action": "append",
+            "default": [],
+            "help": "set a variable for every rank, or pass one on to other hosts; may be repeated",
+        },
+    ),
+    (("--mpiexec",), {"metavar": "PATH", "help": "the mpiexec to use; default: this environment's, or PATH's"}),
     (("--dry-run",), {"action": "store_true", "help": "print the command and start nothing"}),
 ]
 
@@ -48,8 +58,9 @@ class Plan:
 
     def shell(self) -> str:
         """As a line to paste into a shell."""
-        return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in self.settings.items()),
-                         shlex.join(self.command)])
+        return " ".join(
+            [*(f"{name}={shlex.quote(value)}" for name, value in self.settings.items()), shlex.join(self.command)]
+        )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +81,7 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     while position < len(argv):
         word = argv[position]
         if word == "--":
-            return list(argv[:position]), list(argv[position + 1:])
+            return list(argv[:position]), list(argv[position + 1 :])
         if word == "-m" or not word.startswith("-"):
             break
         position += 2 if word in with_value else 1
@@ -118,8 +129,10 @@ def rank_command(command: Sequence[str]) -> list[str]:
         package = command[1].partition(".")[0]
         here = Path(package).is_dir() or Path(package + ".py").exists()
         if not here and importlib.util.find_spec(package) is None:
-            raise UsageError(f"-m {command[1]}: no module {package!r} here or among the installed packages; "
-                             "a script is run by its path, without -m")
+            raise UsageError(
+                f"-m {command[1]}: no module {package!r} here or among the installed packages; "
+                "a script is run by its path, without -m"
+            )
     elif not Path(command[0]).exists():
         raise UsageError(f"no such script: {command[0]!r} in {Path.cwd()}; options come before the script")
     return [sys.executable, "-I", "-S", worker.__file__, sys.executable, *command]

@@ -33,10 +33,17 @@ def main() -> None:
     agreed = c.allreduce(np.array([correct], dtype=np.int64), op=c.Min)[0] == 1
     if rank == 0:
         median = statistics.median(seconds)
-        print(json.dumps({
-            "ranks": ranks, "correct": bool(agreed), "bytes": mine.nbytes, "seconds": median,
-            "busbw": mine.nbytes / median * 2 * (ranks - 1) / ranks,
-        }))
+        print(
+            json.dumps(
+                {
+                    "ranks": ranks,
+                    "correct": bool(agreed),
+                    "bytes": mine.nbytes,
+                    "seconds": median,
+                    "busbw": mine.nbytes / median * 2 * (ranks - 1) / ranks,
+                }
+            )
+        )
     c.shutdown()
 
 

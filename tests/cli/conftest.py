@@ -10,13 +10,20 @@ import pytest
 from ringtrain.cli.mpiexec import IDENTITY, find_mpiexec
 
 ROOT = Path(__file__).parents[2]
+PREAMBLE = """\
+import os, sys, time
+rank = int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or 0)
+"""
 LIMIT = 60  # seconds; far more than any of these runs takes, so that a hang fails instead of blocking
 
 
 def clean_environment() -> dict[str, str]:
     """This environment without what would change a run: thread counts, and the identity of an outer rank."""
-    environment = {name: value for name, value in os.environ.items()
-                   if not IDENTITY.fullmatch(name) and not name.endswith("_NUM_THREADS")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not IDENTITY.fullmatch(name) and not name.endswith("_NUM_THREADS")
+    }
     return environment | {"PYTHONPATH": str(ROOT)}
 
 
@@ -26,8 +33,13 @@ def ringtrain(tmp_path):
 
     def call(*arguments, **environment):
         return subprocess.run(
-            [sys.executable, "-m", "ringtrain", *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
-            timeout=LIMIT, env=clean_environment() | environment, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "ringtrain", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            env=clean_environment() | environment,
+            stdin=subprocess.DEVNULL,
         )
 
     return call
@@ -40,8 +52,7 @@ def script(tmp_path):
     def write(text, name="script.py"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text("import os, sys, time\n"
-                        "rank = int(os.environ.get('OMPI_COMM_WORLD_RANK') or os.environ.get('PMI_RANK') or 0)\n" + text)
+        path.write_text(PREAMBLE + text)
         return path
 
     return write

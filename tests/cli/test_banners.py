@@ -5,32 +5,52 @@ import pytest
 from ringtrain.cli.banners import BannerFilter, killed_by
 
 RULE = b"-" * 74 + b"\n"
-ABORT = RULE + b"""MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD
+ABORT = (
+    RULE
+    + b"""MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD
   Proc: [[54816,1],1]
   Errorcode: 3
 
 NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.
-""" + RULE
-EXITED = RULE + b"""prterun has exited due to process rank 1 with PID 0 on node vm calling
+"""
+    + RULE
+)
+EXITED = (
+    RULE
+    + b"""prterun has exited due to process rank 1 with PID 0 on node vm calling
 "abort". This may have caused other processes in the application to be
 terminated by signals sent by prterun (as reported here).
-""" + RULE + b"\0"
-KILLED = RULE + b"""prterun noticed that process rank 13 with PID 4295 on node vm exited on
+"""
+    + RULE
+    + b"\0"
+)
+KILLED = (
+    RULE
+    + b"""prterun noticed that process rank 13 with PID 4295 on node vm exited on
 signal 9 (Killed).
-""" + RULE
-HYDRA = b"\n" + b"=" * 83 + b"""
+"""
+    + RULE
+)
+HYDRA = (
+    b"\n"
+    + b"=" * 83
+    + b"""
 =   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
 =   PID 4430 RUNNING AT vm
 =   EXIT CODE: 11
 =   CLEANING UP REMAINING PROCESSES
 =   YOU CAN IGNORE THE BELOW CLEANUP MESSAGES
-""" + b"=" * 83 + b"""
+"""
+    + b"=" * 83
+    + b"""
 YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Segmentation fault (signal 11)
 This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
 """
+)
 OTHER = RULE + b"There are not enough slots available in the system to satisfy the 9\nslots\n" + RULE
 TABLE = b"=" * 70 + b"\n| rank | loss |\n" + b"-" * 70 + b"\n|  3 | 0.5 |\n"
+ANY = bytes(range(256))
 
 
 class Sink:
@@ -51,18 +71,18 @@ def test_known_paragraphs_go_and_the_rest_stays(banner, size):
     text = b"before\n\n - a list\n" + banner + b"after\nlast, without a newline"
     sink = Sink()
     for start in range(0, len(text), size):
-        sink.filter.feed(text[start:start + size])
+        sink.filter.feed(text[start : start + size])
     sink.filter.close()
     assert sink.passed.replace(b"\0", b"") == b"before\n\n - a list\nafter\nlast, without a newline"
     assert sink.failures
 
 
 @pytest.mark.parametrize("size", [1, 13, 10_000])
-@pytest.mark.parametrize("text", [OTHER, TABLE, RULE, RULE * 2, b"[rank 1] x\n", b"\n\n\n\0x\ry", b"x\n\n", bytes(range(256))])
+@pytest.mark.parametrize("text", [OTHER, TABLE, RULE, RULE * 2, b"[rank 1] x\n", b"\n\n\n\0x\ry", b"x\n\n", ANY])
 def test_everything_else_passes_byte_for_byte(text, size):
     sink = Sink()
     for start in range(0, len(text), size):
-        sink.filter.feed(text[start:start + size])
+        sink.filter.feed(text[start : start + size])
     sink.filter.close()
     assert sink.passed == text
     assert not sink.failures

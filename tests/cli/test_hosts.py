@@ -15,10 +15,17 @@ def test_a_host_named_twice_has_the_slots_of_both_and_its_first_place():
     assert parse_hosts("b:1,a:2,b:3") == [Host("b", 4), Host("a", 2)]
 
 
-@pytest.mark.parametrize("text, wrong", [
-    ("a:x", "'a:x' is not a host"), ("a:2,,b:2", "'' is not a host"), ("", "'' is not a host"),
-    ("a b", "'a b' is not a host"), ("a:-1", "'a:-1' is not a host"), ("a:0", "'a:0' has no slots"),
-])
+@pytest.mark.parametrize(
+    "text, wrong",
+    [
+        ("a:x", "'a:x' is not a host"),
+        ("a:2,,b:2", "'' is not a host"),
+        ("", "'' is not a host"),
+        ("a b", "'a b' is not a host"),
+        ("a:-1", "'a:-1' is not a host"),
+        ("a:0", "'a:0' has no slots"),
+    ],
+)
 def test_a_malformed_list_is_named_with_its_entry(text, wrong):
     with pytest.raises(UsageError) as error:
         parse_hosts(text)

@@ -25,12 +25,15 @@ HYDRA = """HYDRA build details:
 RANK = ["python", "my script.py", "-n", "7"]
 
 
-@pytest.mark.parametrize("text, family, version", [
-    ("mpiexec (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/\n", OPEN_MPI, "5.0.11"),
-    ("mpiexec (OpenRTE) 4.1.8\n\nReport bugs to http://www.open-mpi.org/\n", OPEN_MPI, "4.1.8"),
-    (HYDRA, MPICH, "5.0.2"),
-    ("Intel(R) MPI Library for Linux* OS, Version 2021.18.1 Build 20260626\n", INTEL_MPI, "2021.18.1"),
-])
+@pytest.mark.parametrize(
+    "text, family, version",
+    [
+        ("mpiexec (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/\n", OPEN_MPI, "5.0.11"),
+        ("mpiexec (OpenRTE) 4.1.8\n\nReport bugs to http://www.open-mpi.org/\n", OPEN_MPI, "4.1.8"),
+        (HYDRA, MPICH, "5.0.2"),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.18.1 Build 20260626\n", INTEL_MPI, "2021.18.1"),
+    ],
+)
 def test_the_family_is_read_from_the_version_text(text, family, version):
     assert parse_version("/x/mpiexec", text) == Mpiexec("/x/mpiexec", family, version)
 
@@ -52,15 +55,29 @@ def test_open_mpi_on_hosts_as_root_carries_variables():
     command = mpiexec_command(Mpiexec("/o/mpiexec", OPEN_MPI, "5"), 3, hosts, ["A", "B"], RANK, as_root=True)
     assert command[1] == "--allow-run-as-root"
     assert command[command.index("--host") + 1] == "a:2,b:1"
-    assert command[-len(RANK) - 6:] == ["-x", "A", "-x", "B", "-n", "3", *RANK]
+    assert command[-len(RANK) - 6 :] == ["-x", "A", "-x", "B", "-n", "3", *RANK]
 
 
 def test_mpich_carries_variables_by_itself():
     mpi = Mpiexec("/m/mpiexec", MPICH, "5")
     assert mpiexec_command(mpi, 3, [], ["A"], RANK, as_root=True) == [
-        "/m/mpiexec", "-bind-to", "none", "-n", "3", *RANK]
+        "/m/mpiexec",
+        "-bind-to",
+        "none",
+        "-n",
+        "3",
+        *RANK,
+    ]
     assert mpiexec_command(mpi, 3, [Host("a", 2), Host("b", 1)], ["A"], RANK) == [
-        "/m/mpiexec", "-bind-to", "none", "-hosts", "a:2,b:1", "-n", "3", *RANK]
+        "/m/mpiexec",
+        "-bind-to",
+        "none",
+        "-hosts",
+        "a:2,b:1",
+        "-n",
+        "3",
+        *RANK,
+    ]
 
 
 def test_intel_mpi_has_a_section_for_each_host_that_gets_ranks():
@@ -68,7 +85,19 @@ def test_intel_mpi_has_a_section_for_each_host_that_gets_ranks():
     assert mpiexec_command(mpi, 2, [], [], RANK) == ["/i/mpiexec", "-n", "2", *RANK]
     hosts = [Host("a", 2), Host("b", 2), Host("c", 9)]
     assert mpiexec_command(mpi, 3, hosts, [], RANK) == [
-        "/i/mpiexec", "-host", "a", "-n", "2", *RANK, ":", "-host", "b", "-n", "1", *RANK]
+        "/i/mpiexec",
+        "-host",
+        "a",
+        "-n",
+        "2",
+        *RANK,
+        ":",
+        "-host",
+        "b",
+        "-n",
+        "1",
+        *RANK,
+    ]
 
 
 def test_settings_of_a_family_yield_to_the_users_own():
@@ -80,10 +109,22 @@ def test_settings_of_a_family_yield_to_the_users_own():
 
 
 def test_ranks_do_not_inherit_the_identity_of_an_outer_rank_but_keep_its_configuration():
-    outer = {"PATH": "/bin", "OMPI_COMM_WORLD_RANK": "1", "PMIX_RANK": "1", "PMIX_SERVER_URI41": "x", "PMI_FD": "9",
-             "MPI_LOCALNRANKS": "2", "OMPI_MCA_btl": "self", "PMIX_MCA_gds": "hash"}
+    outer = {
+        "PATH": "/bin",
+        "OMPI_COMM_WORLD_RANK": "1",
+        "PMIX_RANK": "1",
+        "PMIX_SERVER_URI41": "x",
+        "PMI_FD": "9",
+        "MPI_LOCALNRANKS": "2",
+        "OMPI_MCA_btl": "self",
+        "PMIX_MCA_gds": "hash",
+    }
     assert rank_environment(outer, {"A": "1"}) == {
-        "PATH": "/bin", "OMPI_MCA_btl": "self", "PMIX_MCA_gds": "hash", "A": "1"}
+        "PATH": "/bin",
+        "OMPI_MCA_btl": "self",
+        "PMIX_MCA_gds": "hash",
+        "A": "1",
+    }
 
 
 def executable(path):

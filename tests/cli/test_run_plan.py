@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -40,13 +41,16 @@ def refusal(capsys, *arguments):
     return captured.err
 
 
-@pytest.mark.parametrize("argv, options, command", [
-    (["-n", "2", "a.py", "-n", "3", "--", "--hosts"], ["-n", "2"], ["a.py", "-n", "3", "--", "--hosts"]),
-    (["-n2", "--hosts=a", "-m", "pkg", "-m", "x"], ["-n2", "--hosts=a"], ["-m", "pkg", "-m", "x"]),
-    (["--dry-run", "-n", "2", "--", "-odd.py", "--"], ["--dry-run", "-n", "2"], ["-odd.py", "--"]),
-    (["--env", "A=1", "--env", "B", "a.py"], ["--env", "A=1", "--env", "B"], ["a.py"]),
-    (["-n", "2"], ["-n", "2"], []),
-])
+@pytest.mark.parametrize(
+    "argv, options, command",
+    [
+        (["-n", "2", "a.py", "-n", "3", "--", "--hosts"], ["-n", "2"], ["a.py", "-n", "3", "--", "--hosts"]),
+        (["-n2", "--hosts=a", "-m", "pkg", "-m", "x"], ["-n2", "--hosts=a"], ["-m", "pkg", "-m", "x"]),
+        (["--dry-run", "-n", "2", "--", "-odd.py", "--"], ["--dry-run", "-n", "2"], ["-odd.py", "--"]),
+        (["--env", "A=1", "--env", "B", "a.py"], ["--env", "A=1", "--env", "B"], ["a.py"]),
+        (["-n", "2"], ["-n", "2"], []),
+    ],
+)
 def test_what_follows_the_script_is_the_scripts(argv, options, command):
     assert run.split_command(["run", *argv]) == (["run", *options], command)
 
@@ -60,8 +64,22 @@ def test_every_option_is_understood_by_the_split(here, capsys):
 
 
 def test_a_dry_run_prints_one_line_for_a_shell_and_starts_nothing(fake_mpiexec, capsys):
-    status = main(["run", "--mpiexec", fake_mpiexec, "-n", "3", "--threads", "2", "--env", "A=b c", "--dry-run",
-                   "train.py", "two words"])
+    status = main(
+        [
+            "run",
+            "--mpiexec",
+            fake_mpiexec,
+            "-n",
+            "3",
+            "--threads",
+            "2",
+            "--env",
+            "A=b c",
+            "--dry-run",
+            "train.py",
+            "two words",
+        ]
+    )
     assert status == 0
     (line,) = capsys.readouterr().out.splitlines()
     words = shlex.split(line)
@@ -75,7 +93,7 @@ def test_hosts_give_the_number_of_ranks(fake_mpiexec, here, capsys):
     for source in (["--hosts", "node1:3,node2:2"], ["--hostfile", "hosts"]):
         assert main(["run", "--mpiexec", fake_mpiexec, *source, "--dry-run", "train.py"]) == 0
         line = capsys.readouterr().out
-        numbers = [int(after) for word, after in zip(line.split(), line.split()[1:], strict=False) if word == "-n"]
+        numbers = [int(after) for word, after in pairwise(line.split()) if word == "-n"]
         assert sum(numbers) == 5
         assert "node1" in line and "node2" in line
 
@@ -87,32 +105,46 @@ def test_open_mpi_carries_what_other_hosts_need(here, monkeypatch):
     found = mpiexec.Mpiexec("mpiexec", mpiexec.OPEN_MPI, "5")
     monkeypatch.setattr(mpiexec, "find_mpiexec", lambda option: "mpiexec")
     monkeypatch.setattr(mpiexec, "identify", lambda path: found)
-    args = type("Args", (), {"command": ["train.py"], "hosts": "a:1,b:1", "hostfile": None, "ranks": None,
-                             "threads": None, "env": ["MINE", "B=1"], "mpiexec": None})
+    args = type(
+        "Args",
+        (),
+        {
+            "command": ["train.py"],
+            "hosts": "a:1,b:1",
+            "hostfile": None,
+            "ranks": None,
+            "threads": None,
+            "env": ["MINE", "B=1"],
+            "mpiexec": None,
+        },
+    )
     words = run.make_plan(args, dict(run.os.environ)).command
-    carried = {after for word, after in zip(words, words[1:], strict=False) if word == "-x"}
+    carried = {after for word, after in pairwise(words) if word == "-x"}
     assert {"RINGTRAIN_DATA", "MINE", "B", "PYTHONUNBUFFERED"} <= carried
     assert "UNRELATED" not in carried
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["-n", "0", "train.py"], ["-n 0", "at least one rank"]),
-    (["-n", "-3", "train.py"], ["-n -3", "at least one rank"]),
-    (["-n", "two", "train.py"], ["-n", "'two'"]),
-    (["train.py"], ["how many ranks?", "-n N", "--hosts"]),
-    (["-n", "2"], ["nothing to run", "ringtrain run -n 2 train.py"]),
-    (["-n", "2", "-m"], ["-m needs the name of a module"]),
-    (["-n", "2", "absent.py"], ["no such script: 'absent.py'"]),
-    (["-n", "2", "-m", "absent_package.train"], ["no module 'absent_package'"]),
-    (["--hosts", "a:2;b:2", "train.py"], ["'a:2;b:2' is not a host", "name:slots"]),
-    (["--hostfile", "absent", "train.py"], ["--hostfile absent", "No such file"]),
-    (["--hosts", "a", "--hostfile", "b", "train.py"], ["give one of them"]),
-    (["-n", "5", "--hosts", "a:2,b:2", "train.py"], ["-n 5", "a:2,b:2 take 4 ranks", "lower -n"]),
-    (["-n", "2", "--threads", "0", "train.py"], ["--threads 0", "at least one thread"]),
-    (["-n", "2", "--env", "NOT_SET_HERE", "train.py"], ["--env NOT_SET_HERE", "--env NOT_SET_HERE=VALUE"]),
-    (["-n", "2", "--mpiexec", "/absent", "train.py"], ["--mpiexec /absent", "not an executable"]),
-    (["-n", "2", "--wrong", "train.py"], ["--wrong"]),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["-n", "0", "train.py"], ["-n 0", "at least one rank"]),
+        (["-n", "-3", "train.py"], ["-n -3", "at least one rank"]),
+        (["-n", "two", "train.py"], ["-n", "'two'"]),
+        (["train.py"], ["how many ranks?", "-n N", "--hosts"]),
+        (["-n", "2"], ["nothing to run", "ringtrain run -n 2 train.py"]),
+        (["-n", "2", "-m"], ["-m needs the name of a module"]),
+        (["-n", "2", "absent.py"], ["no such script: 'absent.py'"]),
+        (["-n", "2", "-m", "absent_package.train"], ["no module 'absent_package'"]),
+        (["--hosts", "a:2;b:2", "train.py"], ["'a:2;b:2' is not a host", "name:slots"]),
+        (["--hostfile", "absent", "train.py"], ["--hostfile absent", "No such file"]),
+        (["--hosts", "a", "--hostfile", "b", "train.py"], ["give one of them"]),
+        (["-n", "5", "--hosts", "a:2,b:2", "train.py"], ["-n 5", "a:2,b:2 take 4 ranks", "lower -n"]),
+        (["-n", "2", "--threads", "0", "train.py"], ["--threads 0", "at least one thread"]),
+        (["-n", "2", "--env", "NOT_SET_HERE", "train.py"], ["--env NOT_SET_HERE", "--env NOT_SET_HERE=VALUE"]),
+        (["-n", "2", "--mpiexec", "/absent", "train.py"], ["--mpiexec /absent", "not an executable"]),
+        (["-n", "2", "--wrong", "train.py"], ["--wrong"]),
+    ],
+)
 def test_a_mistake_is_named_with_its_remedy(arguments, said, here, capsys):
     answer = refusal(capsys, *arguments)
     for words in said:

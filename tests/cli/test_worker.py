@@ -9,14 +9,17 @@ from ringtrain.cli.relay import Lines
 from ringtrain.cli.worker import THREAD_VARIABLES, cores, rank_of, ranks_on_host, set_threads
 
 
-@pytest.mark.parametrize("environment, expected", [
-    ({}, "13"),
-    ({"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, "3"),
-    ({"MPI_LOCALNRANKS": "4"}, "3"),
-    ({"MPI_LOCALNRANKS": "64"}, "1"),
-    ({"OMP_NUM_THREADS": "5", "MPI_LOCALNRANKS": "4"}, "5"),
-    ({"OMP_NUM_THREADS": "6,2", "MPI_LOCALNRANKS": "4"}, "6"),
-])
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, "13"),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, "3"),
+        ({"MPI_LOCALNRANKS": "4"}, "3"),
+        ({"MPI_LOCALNRANKS": "64"}, "1"),
+        ({"OMP_NUM_THREADS": "5", "MPI_LOCALNRANKS": "4"}, "5"),
+        ({"OMP_NUM_THREADS": "6,2", "MPI_LOCALNRANKS": "4"}, "6"),
+    ],
+)
 def test_ranks_share_the_cores_of_their_host_unless_told_otherwise(environment, expected):
     before = dict(environment)
     set_threads(environment, 13)
