@@ -1,8 +1,40 @@
 """ringtrain: tensors, autograd and data-parallel training. `import ringtrain as rt`."""
 
-from . import backend, data, nn, ops, optim, random
+from . import backend, checkpoint, data, distributed, metrics, nn, ops, optim, random
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .backward import backward, grad
+from .distributed import (
+    Average,
+    DistributedOptimizer,
+    Max,
+    Min,
+    Product,
+    Sum,
+    allgather,
+    allgather_object,
+    allreduce,
+    allreduce_,
+    allreduce_async,
+    allreduce_async_,
+    barrier,
+    broadcast,
+    broadcast_,
+    broadcast_object,
+    broadcast_optimizer_state,
+    broadcast_parameters,
+    cross_rank,
+    cross_size,
+    grouped_allreduce,
+    init,
+    is_initialized,
+    local_rank,
+    local_size,
+    merge_metrics,
+    rank,
+    reducescatter,
+    shutdown,
+    size,
+)
 from .function import Function
 from .gradcheck import gradcheck
 from .ops.create import allclose, arange, full, ones, ones_like, zeros, zeros_like

@@ -90,6 +90,12 @@ class Bucket:
         """Which parameters have a gradient."""
         return [p._node is not None and p._node.grad is not None for p in self.params]
 
+    def mark(self, there: Any) -> None:
+        """Says which parameters have a gradient: their part of the buffer is it, whatever was there before."""
+        for p, grad, has in zip(self.params, self._grad, there, strict=True):
+            if p._node is not None:
+                p._node.grad = grad if has else None
+
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(start, stop, step) of the longest stretches that can be updated in one pass.
 
@@ -139,4 +145,3 @@ def cut(
     if part:
         buckets.append(Bucket(part, options, allocate))
     return buckets
-

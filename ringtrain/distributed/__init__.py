@@ -1,0 +1,34 @@
+"""Data-parallel training, in Horovod's terms."""
+
+from collectives import (
+    Average,
+    Max,
+    Min,
+    Product,
+    Sum,
+    allgather_object,
+    barrier,
+    broadcast_object,
+    cross_rank,
+    cross_size,
+    is_initialized,
+    local_rank,
+    local_size,
+    rank,
+    size,
+)
+
+from .ops import (
+    allgather,
+    allreduce,
+    allreduce_,
+    allreduce_async,
+    allreduce_async_,
+    broadcast,
+    broadcast_,
+    grouped_allreduce,
+    reducescatter,
+)
+from .optimizer import DistributedOptimizer
+from .state import broadcast_optimizer_state, broadcast_parameters, merge_metrics
+from .world import init, shutdown

@@ -1,0 +1,201 @@
+"""DistributedOptimizer: gradients are averaged over the ranks while backward still runs.
+
+Gradients live in flat buckets. The moment backward has finished a bucket's last gradient the bucket is sent, as it
+lies, while the rest of backward goes on. Buckets leave in one fixed order on every rank, so results are the same bit
+for bit from run to run. Each bucket carries a flag for each parameter, so that a parameter which only some ranks'
+losses depend on is updated, by the same value, on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+import collectives
+from collectives import Average
+
+from ..optim import Optimizer
+from ..optim.flat import Bucket
+from ..tensor import Leaf, Tensor
+
+__all__ = ["DistributedOptimizer"]
+
+
+class _Shipment:
+    """A bucket's way through one step.
+
+    missing  how many of its gradients are not final yet
+    array    what is sent: the gradients and, behind them, the flags
+    """
+
+    def __init__(self, bucket: Bucket, name: str, sent: Any) -> None:
+        self.bucket = bucket
+        self.name = name
+        self.array = sent
+        self.flags = sent[bucket.size :]
+        self.missing = len(bucket.params)
+        self.handle: Any = None
+
+    def send(self, op: Any) -> None:
+        self.flags[...] = self.bucket.present()
+        self.bucket.complete()
+        self.handle = collectives.allreduce_async_(self.array, op, name=self.name)
+
+    def receive(self) -> None:
+        """Waits, and takes gradients that other ranks had as this rank's own."""
+        if self.handle is not None:
+            self.handle.wait()
+            self.bucket.mark(self.flags > 0)
+
+    def reset(self) -> None:
+        self.missing = len(self.bucket.params)
+        self.handle = None
+
+
+class DistributedOptimizer:
+    """Wraps an optimiser: `step()` updates by gradients averaged over all ranks.
+
+    optimizer          any of `rt.optim`
+    named_parameters   (name, parameter) pairs, as `model.named_parameters()`; names appear in messages, and their
+                       order decides the buckets. None numbers them in the optimiser's order
+    op                 Average or Sum over the ranks
+    backward_passes_per_step   how many backward passes add up before the gradients are sent
+    bucket_bytes       size at which a bucket is closed
+
+    Every rank must make the same calls. A second backward before `step()`, beyond backward_passes_per_step, raises
+    RuntimeError: its gradients would be lost. With one rank it is the optimiser itself.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        named_parameters: Iterable[tuple[str, Tensor]] | None = None,
+        op: Any = Average,
+        backward_passes_per_step: int = 1,
+        bucket_bytes: int = 4 << 20,
+    ) -> None:
+        if backward_passes_per_step < 1:
+            raise ValueError(f"backward_passes_per_step must be >= 1; got {backward_passes_per_step}")
+        self.optimizer = optimizer
+        self.op = op
+        self.passes = backward_passes_per_step
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        named = list(named_parameters) if named_parameters is not None else [(str(i), p) for i, p in enumerate(own)]
+        names = _names(named, own)
+        self._arrived = {id(p): 0 for p in own}
+        self._shipments: list[_Shipment] = []
+        self._next = 0
+        self._synchronized = False
+        self._remove: list[Callable[[], None]] = []
+        if collectives.size() > 1:
+            buffers: list[Any] = []
+            order = [p for _, p in named if id(p) in self._arrived]
+            optimizer.rebucket(bucket_bytes, _allocator(buffers, len(own)), order)
+            self._ship(names, buffers)
+
+    def _ship(self, names: dict[int, str], buffers: list[Any]) -> None:
+        count = len(self.optimizer.buckets)
+        self._place = {}
+        for i, (bucket, buffer) in enumerate(zip(self.optimizer.buckets, buffers, strict=True)):
+            first, last = (names[id(p)] for p in (bucket.params[0], bucket.params[-1]))
+            sent = buffer[: bucket.size + len(bucket.params)]
+            self._shipments.append(_Shipment(bucket, f"gradients {i + 1} of {count} ({first} ... {last})", sent))
+            for p in bucket.params:
+                self._place[id(p)] = i
+                self._remove.append(p.on_grad_ready(self._ready))
+        self._names = names
+
+    def _ready(self, p: Tensor) -> None:
+        """A parameter's gradient is final for this backward pass."""
+        self._arrived[id(p)] += 1
+        if self._arrived[id(p)] > self.passes:
+            raise RuntimeError(
+                f"the gradient of {self._names[id(p)]} was computed {self._arrived[id(p)]} times before step(); "
+                f"backward_passes_per_step is {self.passes}. Call step() and zero_grad() after each backward, or raise it"
+            )
+        if self._arrived[id(p)] == self.passes:
+            self._shipments[self._place[id(p)]].missing -= 1
+            while self._next < len(self._shipments) and self._shipments[self._next].missing == 0:
+                self._shipments[self._next].send(self.op)
+                self._next += 1
+
+    def synchronize(self) -> None:
+        """Sends what is left and waits for all: afterwards `.grad` is the same on every rank.
+
+        `step()` does this; call it yourself to clip or look at gradients first.
+        """
+        if self._synchronized:
+            return
+        for shipment in self._shipments[self._next :]:
+            shipment.send(self.op)
+        for shipment in self._shipments:
+            shipment.receive()
+        self._next = len(self._shipments)
+        self._synchronized = True
+
+    def step(self) -> None:
+        """Averages the gradients over the ranks and updates the parameters."""
+        self.synchronize()
+        self.optimizer.step()
+        self._reset()
+
+    def zero_grad(self) -> None:
+        """Drops the gradients, those under way too."""
+        if self._next and not self._synchronized:
+            for shipment in self._shipments[: self._next]:
+                shipment.receive()
+        self._reset()
+        self.optimizer.zero_grad()
+
+    def _reset(self) -> None:
+        self._synchronized = False
+        self._next = 0
+        for shipment in self._shipments:
+            shipment.reset()
+        for key in self._arrived:
+            self._arrived[key] = 0
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the optimiser: it can be loaded with or without ranks."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, saved: Any) -> None:
+        self.optimizer.load_state_dict(saved)
+
+    def __repr__(self) -> str:
+        return f"DistributedOptimizer({self.optimizer!r}, ranks={collectives.size()})"
+
+
+def _allocator(buffers: list[Any], flags: int) -> Callable[[int, np.dtype], Any]:
+    """Gradient buffers with room for the flags behind them, in memory that the ranks of a host share."""
+
+    def allocate(count: int, dtype: np.dtype) -> Any:
+        buffer = collectives.empty(count + flags, dtype)
+        buffer[...] = 0
+        buffers.append(buffer)
+        return buffer[:count]
+
+    return allocate
+
+
+def _names(named: list[tuple[str, Tensor]], own: list[Tensor]) -> dict[int, str]:
+    """id -> name of every parameter; raises where the names and the optimiser's parameters do not match."""
+    repeated = sorted({n for n, _ in named if [m for m, _ in named].count(n) > 1})
+    if repeated:
+        raise ValueError(f"named_parameters has names more than once: {repeated[:5]}")
+    if any(not isinstance(p, Tensor) or type(p._node) is not Leaf for _, p in named if id(p) in map(id, own)):
+        raise TypeError("named_parameters must give (name, parameter) pairs")
+    names = {id(p): n for n, p in named}
+    lacking = [i for i, p in enumerate(own) if id(p) not in names]
+    if lacking:
+        raise ValueError(
+            f"named_parameters names {len(named)} parameters, but not number {lacking[0]} of the optimiser's "
+            f"{len(own)}; pass model.named_parameters() of the model whose parameters the optimiser has"
+        )
+    return names
