@@ -102,6 +102,7 @@ def settings_of(mpi: Mpiexec, outer: Mapping[str, str]) -> dict[str, str]:
     settings = {}
     if mpi.family == OPEN_MPI:
         settings["OMPI_MCA_osc"] = "^ucx"  # prints an error about one-sided communication that nobody uses
+        settings["HOME"] = os.path.expanduser("~")  # some containers have none, and Open MPI 5 does not start without
     if mpi.family == INTEL_MPI:
         settings["I_MPI_PIN"] = "0"  # or each rank is pinned to one core, and its threads with it
     return {name: value for name, value in settings.items() if name not in outer}

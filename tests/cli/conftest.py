@@ -24,7 +24,8 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not IDENTITY.fullmatch(name) and not name.endswith("_NUM_THREADS")
     }
-    return environment | {"PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return environment | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture

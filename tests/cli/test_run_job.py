@@ -165,29 +165,3 @@ def test_a_signal_ends_every_rank(number, status, script, tmp_path):
     if number != signal.SIGKILL:
         assert errors.splitlines()[-1] == f"ringtrain run: ended by {number.name}"
         assert "Traceback" not in errors
-
-
-def test_a_second_ctrl_c_ends_ranks_that_ignore_the_first(script, tmp_path):
-    path = script("""
-import signal
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-open(f'pid{rank}', 'w').write(str(os.getpid()))
-time.sleep(60)
-""")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ringtrain", "run", "-n", "2", str(path)],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    files = [tmp_path / f"pid{rank}" for rank in range(2)]
-    assert until(lambda: all(file.exists() and file.read_text() for file in files))
-    pids = [int(file.read_text()) for file in files]
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    assert process.wait(LIMIT) == 130
-    assert until(lambda: not any(map(running, pids)), 10)
