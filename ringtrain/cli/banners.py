@@ -29,6 +29,7 @@ FAILURE_LINE = re.compile(
     | Please\ see\ the\ FAQ\ page\ for\ debugging\ suggestions
     | \[mpiexec@[^\]]*\]\ (Sending\ Ctrl-C\ to\ processes|Press\ Ctrl-C\ again)
     | \[warn\]\ Epoll\ (MOD|DEL|ADD)
+    | \[[^\]]+\]\ pmix_ptl_base:\ send_msg:\ write\ failed
     | \[[^\]]+\]\ \[\[\d+,\d+\],\d+\]\ ORTE_ERROR_LOG:\ Data\ unpack\ would\ read\ past\ end\ of\ buffer
     """,
     re.VERBOSE,

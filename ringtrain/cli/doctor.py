@@ -20,7 +20,8 @@ from ringtrain.cli.errors import UsageError
 
 SUMMARY = "say what is installed, and test it with two ranks"
 
-ASK_MPI = "from mpi4py import MPI; print(MPI.Get_library_version())"
+# The version may be asked before MPI is initialised, which Open MPI 4 refuses to root and 5 without a HOME.
+ASK_MPI = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
 ASK_GPU = """
 import json, cupy
 runtime = cupy.cuda.runtime

@@ -48,6 +48,12 @@ This typically refers to a problem with your application.
 Please see the FAQ page for debugging suggestions
 """
 )
+NOISE = b"""[vm:09192] pmix_ptl_base: send_msg: write failed: Bad file descriptor (9) [sd = -1]
+[warn] Epoll MOD(1) on fd 19 failed. Old events were 6; read change was 0 (none): Bad file descriptor
+[vm:04328] [[31766,0],0] ORTE_ERROR_LOG: Data unpack would read past end of buffer in file show_help.c at line 501
+[mpiexec@vm] Sending Ctrl-C to processes as requested
+[mpiexec@vm] Press Ctrl-C again to force abort
+"""
 OTHER = RULE + b"There are not enough slots available in the system to satisfy the 9\nslots\n" + RULE
 TABLE = b"=" * 70 + b"\n| rank | loss |\n" + b"-" * 70 + b"\n|  3 | 0.5 |\n"
 ANY = bytes(range(256))
@@ -66,7 +72,7 @@ class Sink:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100, 10_000])
-@pytest.mark.parametrize("banner", [ABORT, EXITED, KILLED, HYDRA, ABORT + EXITED], ids=range(5))
+@pytest.mark.parametrize("banner", [ABORT, EXITED, KILLED, HYDRA, NOISE, ABORT + EXITED], ids=range(6))
 def test_known_paragraphs_go_and_the_rest_stays(banner, size):
     text = b"before\n\n - a list\n" + banner + b"after\nlast, without a newline"
     sink = Sink()
