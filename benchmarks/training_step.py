@@ -1,0 +1,121 @@
+"""Times a training step (forward, backward, update, loss read) against PyTorch and MXNet, one thread each.
+
+    python benchmarks/training_step.py                     peers: those that `make peers` has put under .peers/
+    python benchmarks/training_step.py --peer torch=/path/to/python --json FILE
+
+Each library runs in a process of its own, under its own Python. Their turns alternate within each repeat, so that the
+ratios hold where the machine's speed drifts; figures are medians over the repeats. `tape-...` is the time of one
+operation on 2 x 2 tensors: what the engine itself costs. Every library's loss must fall, or the run fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "tape-forward": 10, "tape-forward-backward": 10}  # steps a repeat
+LINKS = 1000  # operations a step of the tape
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+
+
+class Engine:
+    """A library in a process of its own."""
+
+    def __init__(self, name: str, python: str) -> None:
+        # Each library's own choice of BLAS kernels: a pinned OpenBLAS core would slow one side down.
+        environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "PYTHONPATH")}
+        if name == "ringtrain":
+            environment["PYTHONPATH"] = str(HERE.parent)
+        script = HERE / "engines" / f"{name}_steps.py"
+        self.process = subprocess.Popen(
+            [python, str(script)], env=environment | ONE_THREAD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        about = self._answer()
+        self.name, self.version = about["name"], about["version"]
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process of a library ended: {self.process.args} (status {self.process.wait()})")
+        return json.loads(line)
+
+    def time(self, work: str, repeats: int) -> Any:
+        """{"seconds", "loss", "peak_bytes"} of one repeat, or None for work the library does not do."""
+        assert self.process.stdin is not None
+        print(work, repeats, file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(engines: list[Engine], works: list[str], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """work -> library -> median seconds, first and last loss, peak bytes."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for work in works:
+        runs: dict[str, list[dict[str, float]]] = {e.name: [] for e in engines}
+        for _ in range(repeats + 1):
+            for engine in engines:
+                runs[engine.name].append(engine.time(work, WORKS[work]))
+        for name, (first, *rest) in runs.items():
+            if not work.startswith("tape") and not rest[-1]["loss"] < first["loss"]:
+                raise SystemExit(f"{name} does not learn on {work}: loss {first['loss']} -> {rest[-1]['loss']}")
+            seconds = statistics.median(r["seconds"] for r in rest) / (LINKS if work.startswith("tape") else 1)
+            figures = {"seconds": seconds, "first_loss": first["loss"], "last_loss": rest[-1]["loss"]}
+            table.setdefault(work, {})[name] = {**figures, "peak_bytes": rest[-1]["peak_bytes"]}
+    return table
+
+
+def show(table: dict[str, dict[str, dict[str, float]]], engines: list[Engine]) -> None:
+    print(f"{platform.machine()}, {os.cpu_count()} cores, one thread; " + ", ".join(f"{e.name} {e.version}" for e in engines))
+    print(f"{'work':24}" + "".join(f"{e.name:>14}" for e in engines) + f"{'ringtrain / fastest peer':>28}")
+    for work, row in table.items():
+        unit, scale = ("us", 1e6) if work.startswith("tape") else ("ms", 1e3)
+        cells = "".join(f"{row[e.name]['seconds'] * scale:>11.3f} {unit}" for e in engines)
+        peers = [f["seconds"] for name, f in row.items() if name != "ringtrain"]
+        ratio = f"{row['ringtrain']['seconds'] / min(peers):>28.2f}" if peers else ""
+        print(f"{work:24}{cells}{ratio}")
+
+
+def peers(given: list[str]) -> dict[str, str]:
+    """name -> Python of every peer asked for, or of those under .peers/."""
+    if given:
+        return dict(item.split("=", 1) for item in given)
+    found = {name: HERE.parent / ".peers" / name / "bin" / "python" for name in ("torch", "mxnet")}
+    return {name: str(path) for name, path in found.items() if path.exists()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="torch=... or mxnet=...")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    engines = [Engine("ringtrain", sys.executable)]
+    engines += [Engine(name, python) for name, python in peers(args.peer).items()]
+    try:
+        table = measure(engines, args.work, args.repeats)
+    finally:
+        for engine in engines:
+            engine.close()
+    show(table, engines)
+    if args.json:
+        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": 1}
+        versions = {e.name: e.version for e in engines}
+        Path(args.json).write_text(json.dumps({**machine, "versions": versions, "works": table}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
