@@ -59,7 +59,9 @@ def test_a_wait_that_times_out_names_what_it_waits_for_and_may_be_repeated(group
             return float(g.allreduce(np.array(2.0), Sum, name="late"))
         handle = g.allreduce_async(np.array(1.0), Sum, name="late")
         assert not handle.done()
-        with pytest.raises(StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"):
+        with pytest.raises(
+            StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"
+        ):
             handle.wait(0.01)
         first_waited.set()
         return float(handle.wait())
@@ -74,11 +76,13 @@ def test_a_rank_that_does_not_come_is_a_stall_and_the_group_says_so_from_then_on
         with pytest.raises(StallError, match=r"allreduce 'w' float64\[\] op=Sum: no answer") as caught:
             g.allreduce(np.array(1.0), Sum, name="w")
         assert caught.value.missing == (0,)
-        with pytest.raises(CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"):
+        with pytest.raises(
+            CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"
+        ):
             g.barrier()
         with pytest.raises(CollectiveError, match="cannot communicate any more"):
             g.allreduce_async(np.array(1.0)).wait()
-        return g._failure()
+        return g._failure.reason
 
     assert groups(2, work, timeout=0.2)[1].startswith("allreduce 'w'")
 
@@ -101,6 +105,18 @@ def test_an_error_reaches_every_wait_and_the_next_work_runs():
         with pytest.raises(ZeroDivisionError):
             failing.wait()
     progress.close()
+
+
+def test_an_error_that_nobody_waits_for_is_printed_in_the_end(capsys):
+    progress = Progress()
+    heard, unheard = [progress.submit(name, lambda: 1 // 0) for name in ("heard", "unheard")]
+    with pytest.raises(ZeroDivisionError):
+        heard.wait()
+    progress.close()
+    assert capsys.readouterr().err == (
+        "unheard failed and nobody waited for it: integer division or modulo by zero\n"
+    )
+    assert unheard.done()
 
 
 def test_work_runs_inline_when_nothing_is_queued_and_in_turn_otherwise():

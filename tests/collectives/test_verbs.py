@@ -27,7 +27,9 @@ def everyone(n, *args, **options):
     return np.stack([own(rank, *args, **options) for rank in range(n)])
 
 
-@pytest.mark.parametrize("dtype", ["f2", ml_dtypes.bfloat16, "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize(
+    "dtype", ["f2", ml_dtypes.bfloat16, "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+)
 def test_allreduce_of_every_dtype(groups, n, small, dtype):
     for op, reference in [(Sum, np.sum), (Min, np.min), (Max, np.max), (Product, np.prod)]:
         results = groups(n, lambda g, op=op: g.allreduce(own(g.rank, (13,), dtype) % 3, op), small=small)
@@ -98,7 +100,9 @@ def test_any_layout_in_place_and_not(groups, n, layout):
         return total, x, y
 
     for total, in_place, sent in groups(n, work):
-        assert (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
+        assert (
+            (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
+        )
 
 
 def test_ranks_may_differ_in_layout(groups):
@@ -313,9 +317,17 @@ def test_average_of_integers_names_the_remedy(groups):
         (lambda g: g.broadcast(np.array([{}]), 0), TypeError, "use broadcast_object"),
         (lambda g: g.allgather(np.float32(1)), ValueError, "0-d array: pass x.reshape"),
         (lambda g: g.allgather_into(np.zeros(3), np.zeros(2)), ValueError, r"need float64\[4\]"),
-        (lambda g: g.alltoall(np.zeros(3)), ValueError, "cannot divide 3 rows evenly among 2 ranks: pass splits"),
+        (
+            lambda g: g.alltoall(np.zeros(3)),
+            ValueError,
+            "cannot divide 3 rows evenly among 2 ranks: pass splits",
+        ),
         (lambda g: g.alltoall(np.zeros(3), [1, 1]), ValueError, r"splits=\[1, 1\] must be 2 counts"),
-        (lambda g: g.scatter([1], 0), ValueError, "one array a rank from its root: 2, and was given 1 arrays"),
+        (
+            lambda g: g.scatter([1], 0),
+            ValueError,
+            "one array a rank from its root: 2, and was given 1 arrays",
+        ),
         (lambda g: g.send(1.0, 5), ValueError, "of 2 cannot exchange messages with rank 5"),
         (lambda g: g.recv(1.0, g.rank), ValueError, "cannot exchange messages with rank"),
         (lambda g: g.send(1.0, 1 - g.rank, tag=-1), ValueError, "tag=-1 must be in 0"),
