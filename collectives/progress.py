@@ -112,5 +112,5 @@ class Progress:
             with self._changed:
                 self._unfinished -= 1
             if handle._error is not None:
-                self._failed.append(handle)
+                self._failed = [failed for failed in self._failed if not failed._waited] + [handle]
             handle._finished.set()  # last, so that a caller who has seen it finds the queue empty
