@@ -8,7 +8,7 @@ group; ranks in errors count within the world.
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,17 @@ from .link import Link
 from .progress import Handle, Progress
 from .reduce import Op
 from .verbs import Work
+
+
+class Failure(NamedTuple):
+    """What stopped a group while messages were under way.
+
+    The frames of the error's traceback own the buffers and requests of those messages. They must
+    outlive the group, because a message that arrives late is still written there.
+    """
+
+    reason: str
+    error: BaseException
 
 
 class Group:
@@ -49,18 +60,18 @@ class Group:
         self.ranks = tuple(ranks)
         self._agreement = Agreement(link, self.ranks) if link else None
         self._progress = Progress()
-        self._broken: str | None = None
+        self._failure: Failure | None = None
         self._children: list[Group] = []
 
-    def _close(self) -> None:
-        """Finish queued work here and in every group formed from this one."""
-        for child in self._children:
-            child._close()
-        self._progress.close()
+    def _close(self) -> "Failure | None":
+        """Finish queued work here and in every group formed from this one, and speak no more.
 
-    def _failure(self) -> str | None:
-        """Why this group, or one formed from it, cannot communicate any more."""
-        failures = [self._broken, *(child._failure() for child in self._children)]
+        Returns what had failed, which is to be kept: see `Failure`.
+        """
+        failures = [child._close() for child in self._children]
+        self._progress.close()
+        failures.append(self._failure)
+        self._attach(None, ())
         return next((failure for failure in failures if failure), None)
 
     @property
@@ -354,7 +365,7 @@ class Group:
         if self._link is None:
             if self.ranks:
                 raise CollectiveError(f"{verb}: this rank is not in the group of {name_ranks(self.ranks)}")
-            raise CollectiveError(f"{verb}: call collectives.init() first")
+            raise CollectiveError(f"{verb}: call collectives.init() first; a group lasts until shutdown()")
         return self._link
 
     def _run(self, verb: str, build: Callable[..., Work], *args: Any) -> Any:
@@ -391,20 +402,20 @@ class Group:
 
     def _guarded(self, label: object, action: Callable[[], Any]) -> Any:
         """Do something on the link, which an error that leaves messages under way makes unusable."""
-        if self._broken:
-            raise CollectiveError(f"{label}: this group cannot communicate any more: {self._broken}")
+        if self._failure:
+            raise CollectiveError(f"{label}: this group cannot communicate any more: {self._failure.reason}")
         try:
             return action()
         except MismatchError:
             raise  # found before anything moved
         except StallError as error:
-            self._broken = f"{label}: {error}"
-            raise StallError(self._broken, [self.ranks[rank] for rank in error.missing]) from None
+            self._failure = Failure(f"{label}: {error}", error)
+            raise StallError(self._failure.reason, [self.ranks[rank] for rank in error.missing]) from None
         except PeerFailedError as error:
-            self._broken = f"{label}: {error}"
-            raise PeerFailedError(self._broken, error.ranks) from None
+            self._failure = Failure(f"{label}: {error}", error)
+            raise PeerFailedError(self._failure.reason, error.ranks) from None
         except BaseException as error:
-            self._broken = f"{label}: {type(error).__name__}: {error}"
+            self._failure = Failure(f"{label}: {type(error).__name__}: {error}", error)
             raise
 
 

@@ -40,7 +40,8 @@ class MpiJob:
         self.place = _place(comm)
         self._farewell = Farewell(comm.Dup())
         self.link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
-        self._hooks = Hooks(f"rank {self.place.rank} of {self.place.size}", self.end)
+        self.who = f"rank {self.place.rank} of {self.place.size}"
+        self._hooks = Hooks(self.who, self.end)
 
     def leave(self) -> None:
         """Return when all ranks have left."""

@@ -5,6 +5,7 @@ ranks do it in the same order. A blocking call joins the same order: it runs in 
 when nothing is queued, which costs no thread switch, and behind what is queued otherwise.
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ class Handle:
         self._finished = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self._waited = False
 
     def done(self) -> bool:
         """Whether `wait` would return, or raise, at once."""
@@ -35,6 +37,7 @@ class Handle:
         """
         if not self._finished.wait(timeout):
             raise StallError(f"{self._label} is not complete after {timeout} s; it is still under way")
+        self._waited = True
         if self._error is not None:
             raise self._error
         return self._result
@@ -60,6 +63,7 @@ class Progress:
         self._changed = threading.Condition(threading.Lock())
         self._unfinished = 0  # queued or being done by the thread
         self._closing = False
+        self._failed: list[Handle] = []
         self._thread: threading.Thread | None = None
 
     def run(self, label: object, work: Callable[[], Any]) -> Any:
@@ -91,6 +95,9 @@ class Progress:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
+        for handle in self._failed:
+            if not handle._waited:
+                print(f"{handle._label} failed and nobody waited for it: {handle._error}", file=sys.stderr)
 
     def _work_off(self) -> None:
         while True:
@@ -104,4 +111,6 @@ class Progress:
                 handle._run()
             with self._changed:
                 self._unfinished -= 1
+            if handle._error is not None:
+                self._failed = [failed for failed in self._failed if not failed._waited] + [handle]
             handle._finished.set()  # last, so that a caller who has seen it finds the queue empty

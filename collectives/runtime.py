@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from .errors import CollectiveError
-from .group import world
+from .group import Failure, world
 from .link import SoloLink
 from .mpi_job import MpiJob, Place, launched_size, launched_world
 
@@ -22,6 +22,8 @@ class _Process:
     def __init__(self) -> None:
         self.place: Place | None = None
         self.mpi: MpiJob | None = None
+        #: a job that failed and was left nevertheless, and why it failed
+        self.wreck: tuple[MpiJob, Failure] | None = None
 
     def join(self, comm: Any, timeout: float) -> None:
         expected = launched_size() if comm is None else None
@@ -34,16 +36,14 @@ class _Process:
         world._attach(self.mpi.link, range(self.place.size))
 
     def leave(self) -> None:
-        world._close()
-        failure = world._failure()
+        failure = world._close()
         mpi, self.mpi, self.place = self.mpi, None, None
-        world._attach(None, ())
         if mpi is None:
             return
         if failure is None:
             mpi.leave()
         else:  # messages are under way that nobody will receive: MPI cannot be finalised
-            atexit.register(_end_badly, mpi, failure)
+            self.wreck = (mpi, failure)
 
 
 _process = _Process()
@@ -63,8 +63,8 @@ def init(comm: Any = None, timeout: float = 300.0) -> None:
         raise ValueError(f"timeout={timeout} must be a positive number of seconds")
     if _process.place is None:
         _process.join(comm, timeout)
-        atexit.unregister(shutdown)  # one call at exit, however often the job is joined
-        atexit.register(shutdown)
+        atexit.unregister(_at_exit)  # one call at exit, however often the job is joined
+        atexit.register(_at_exit)
 
 
 def shutdown() -> None:
@@ -119,6 +119,9 @@ def _place(asked: str) -> Place:
     return _process.place
 
 
-def _end_badly(mpi: MpiJob, failure: str) -> None:
-    print(f"rank {mpi.place.rank} of {mpi.place.size} ends the job: {failure}", file=sys.stderr, flush=True)
-    mpi.end(1)
+def _at_exit() -> None:
+    shutdown()
+    if _process.wreck is not None:
+        mpi, failure = _process.wreck
+        print(f"{mpi.who} ends the job: {failure.reason}", file=sys.stderr)
+        mpi.end(1)

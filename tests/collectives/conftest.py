@@ -15,10 +15,11 @@ PATIENCE = 30.0  # seconds before a test that hangs fails instead
 
 
 class Transfer:
-    """One end of a message."""
+    """One end of a message. It is `done` when it could be, and `waited` for when its rank knows."""
 
-    def __init__(self, buffer, peer):
-        self.buffer, self.peer, self.done = buffer.reshape(-1).view(np.uint8), peer, False
+    def __init__(self, buffer, peer, receiving):
+        self.buffer, self.peer, self.receiving = buffer.reshape(-1).view(np.uint8), peer, receiving
+        self.done = self.waited = False
 
 
 class Fabric:
@@ -26,7 +27,8 @@ class Fabric:
 
     `late` copies a message when its receiver first waits, and otherwise it is copied as soon as
     both ends are there: the two extremes of what a network may do. A sender that reuses a buffer
-    early fails with the first, a receiver that still needs one fails with the second.
+    early fails with the first, a receiver that still needs one fails with the second. As in MPI, what
+    is being received must not overlap anything else under way, and every message must be waited for.
     """
 
     def __init__(self, size, late):
@@ -34,14 +36,20 @@ class Fabric:
         self.changed = threading.Condition()
         self.unmatched = defaultdict(lambda: (deque(), deque()))  # channel -> sends, receives
         self.ready = [[] for _ in range(size)]  # rank -> matched messages to copy
+        self.open = [[] for _ in range(size)]  # rank -> what it has not waited for
         self.sent = [0] * size
         self.messages = [0] * size
         self.dead = False
 
-    def post(self, channel, transfer, receiving, receiver):
+    def post(self, channel, transfer, rank, receiver):
         with self.changed:
+            self.open[rank] = [other for other in self.open[rank] if not other.waited]
+            for other in self.open[rank]:
+                if transfer.receiving or other.receiving:
+                    assert not np.may_share_memory(transfer.buffer, other.buffer), "a buffer is still in use"
+            self.open[rank].append(transfer)
             ends = self.unmatched[channel]
-            ends[receiving].append(transfer)
+            ends[transfer.receiving].append(transfer)
             if ends[0] and ends[1]:
                 self.ready[receiver].append((ends[0].popleft(), ends[1].popleft()))
                 if not self.late:
@@ -64,6 +72,8 @@ class Fabric:
                     self.copy(rank)
                     self.changed.notify_all()
                 if all(request.done for request in requests):
+                    for request in requests:
+                        request.waited = True
                     return
                 if self.dead or not self.changed.wait(end - time.monotonic()):
                     raise StallError("no answer", {request.peer for request in requests if not request.done})
@@ -84,7 +94,7 @@ class ThreadLink(Link):
         return self._post(buffer, source, self.members[source], self.me, tag, receiving=True)
 
     def _post(self, buffer, peer, source, to, tag, receiving):
-        return self.fabric.post((self.key, source, to, tag), Transfer(buffer, peer), receiving, to)
+        return self.fabric.post((self.key, source, to, tag), Transfer(buffer, peer, receiving), self.me, to)
 
     def wait(self, requests, timeout=None):
         self.fabric.wait(self.me, requests, self.timeout if timeout is None else timeout)
@@ -98,14 +108,19 @@ class ThreadLink(Link):
         return ThreadLink(self.fabric, members, self.me, self.small, self.timeout, key)
 
 
-def run_ranks(size, work, *, late=True, small=0, timeout=PATIENCE):
-    """work(link) on `size` ranks at once: the list of results, and the fabric."""
+def run_ranks(size, work, *, late=True, small=0, timeout=PATIENCE, strays=False):
+    """work(link) on `size` ranks at once: the list of results, and the fabric.
+
+    strays: whether the work may leave messages under way, as it must when a rank does not come.
+    """
     fabric = Fabric(size, late)
     results, errors = [None] * size, {}
 
     def run(rank):
         try:
             results[rank] = work(ThreadLink(fabric, list(range(size)), rank, small, timeout))
+            forgotten = [transfer for transfer in fabric.open[rank] if not transfer.waited]
+            assert strays or not forgotten, "a message was not waited for"
         except BaseException as error:
             errors[rank] = error
             with fabric.changed:  # the others cannot succeed any more

@@ -17,7 +17,11 @@ DISAGREEMENTS = {
     "postscale": (lambda g: g.allreduce(X), lambda g: g.allreduce(X, postscale=0.5), "in postscale:"),
     "root": (lambda g: g.broadcast(X, 0), lambda g: g.broadcast(X, 1), "in root:"),
     "verb": (lambda g: g.barrier(), lambda g: g.allreduce(X), "in verb, "),
-    "verb of objects": (lambda g: g.allgather_object(1), lambda g: g.broadcast_object(1, 0), "in verb, root:"),
+    "verb of objects": (
+        lambda g: g.allgather_object(1),
+        lambda g: g.broadcast_object(1, 0),
+        "in verb, root:",
+    ),
     "columns": (lambda g: g.allgather(X), lambda g: g.allgather(X[:, :2]), "in shape:"),
     "fused shapes": (lambda g: g.grouped_allreduce([X, X]), lambda g: g.grouped_allreduce([X]), "in detail:"),
     "splits": (lambda g: g.alltoall(X[:0]), lambda g: g.alltoall(X[:0], [0] * g.size), "in detail:"),

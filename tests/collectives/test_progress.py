@@ -59,7 +59,9 @@ def test_a_wait_that_times_out_names_what_it_waits_for_and_may_be_repeated(group
             return float(g.allreduce(np.array(2.0), Sum, name="late"))
         handle = g.allreduce_async(np.array(1.0), Sum, name="late")
         assert not handle.done()
-        with pytest.raises(StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"):
+        with pytest.raises(
+            StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"
+        ):
             handle.wait(0.01)
         first_waited.set()
         return float(handle.wait())
@@ -74,13 +76,15 @@ def test_a_rank_that_does_not_come_is_a_stall_and_the_group_says_so_from_then_on
         with pytest.raises(StallError, match=r"allreduce 'w' float64\[\] op=Sum: no answer") as caught:
             g.allreduce(np.array(1.0), Sum, name="w")
         assert caught.value.missing == (0,)
-        with pytest.raises(CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"):
+        with pytest.raises(
+            CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"
+        ):
             g.barrier()
         with pytest.raises(CollectiveError, match="cannot communicate any more"):
             g.allreduce_async(np.array(1.0)).wait()
-        return g._failure()
+        return g._failure.reason
 
-    assert groups(2, work, timeout=0.2)[1].startswith("allreduce 'w'")
+    assert groups(2, work, timeout=0.2, strays=True)[1].startswith("allreduce 'w'")
 
 
 def test_a_barrier_has_a_timeout_of_its_own(groups):
@@ -89,7 +93,7 @@ def test_a_barrier_has_a_timeout_of_its_own(groups):
             with pytest.raises(StallError, match="barrier: no answer"):
                 g.barrier(timeout=0.05)
 
-    groups(2, work)
+    groups(2, work, strays=True)
 
 
 def test_an_error_reaches_every_wait_and_the_next_work_runs():
@@ -103,6 +107,18 @@ def test_an_error_reaches_every_wait_and_the_next_work_runs():
     progress.close()
 
 
+def test_an_error_that_nobody_waits_for_is_printed_in_the_end(capsys):
+    progress = Progress()
+    heard, unheard = [progress.submit(name, lambda: 1 // 0) for name in ("heard", "unheard")]
+    with pytest.raises(ZeroDivisionError):
+        heard.wait()
+    progress.close()
+    assert capsys.readouterr().err == (
+        "unheard failed and nobody waited for it: integer division or modulo by zero\n"
+    )
+    assert unheard.done()
+
+
 def test_work_runs_inline_when_nothing_is_queued_and_in_turn_otherwise():
     progress, me = Progress(), threading.get_ident()
     assert progress.run("inline", threading.get_ident) == me
@@ -112,6 +128,27 @@ def test_work_runs_inline_when_nothing_is_queued_and_in_turn_otherwise():
     assert progress.run("behind", lambda: order.append("behind") or threading.get_ident()) != me
     assert order == ["slow", "behind"] and slow.done()
     assert progress.run("inline again", threading.get_ident) == me
+    progress.close()
+
+
+def test_background_work_waits_for_a_blocking_call_of_another_thread():
+    progress, started, release, order = Progress(), threading.Event(), threading.Event(), []
+
+    def block():
+        started.set()
+        release.wait(20)
+        order.append("blocking")
+
+    thread = threading.Thread(target=progress.run, args=("blocking", block))
+    thread.start()
+    started.wait(20)
+    handle = progress.submit("behind", lambda: order.append("behind"))
+    with pytest.raises(StallError, match=r"behind is not complete after 0.1 s"):
+        handle.wait(0.1)
+    release.set()
+    handle.wait(20)
+    thread.join()
+    assert order == ["blocking", "behind"]
     progress.close()
 
 

@@ -25,7 +25,8 @@ import collectives as c
 
 c.init()
 c.init()
-assert (c.rank(), c.size(), c.local_rank(), c.local_size(), c.cross_rank(), c.cross_size()) == (0, 1, 0, 1, 0, 1)
+assert (c.rank(), c.local_rank(), c.cross_rank()) == (0, 0, 0)
+assert (c.size(), c.local_size(), c.cross_size()) == (1, 1, 1)
 x = np.arange(3.0)
 assert (c.allreduce(x) == x).all() and c.allreduce(x) is not x and c.allreduce_(x) is x
 assert (c.allreduce_async(x, prescale=2).wait() == 2 * x).all()
@@ -34,8 +35,13 @@ assert (c.alltoall(x) == x).all() and (c.scatter(c.gather(x, 0), 0) == x).all()
 assert c.broadcast_object("a", 0) == "a" and c.allgather_object("a") == ["a"]
 assert c.world.split(0).ranks == (0,) and c.Group([0]).rank == 0
 c.barrier()
+part = c.Group([0])
 c.shutdown()
 assert not c.is_initialized()
+try:
+    part.barrier()
+except c.CollectiveError as error:
+    assert "a group lasts until shutdown()" in str(error)
 c.init()
 assert (c.allreduce(x) == x).all()
 assert "mpi4py" not in sys.modules and "numba" not in sys.modules
@@ -46,7 +52,13 @@ print("fine")
 
 
 def test_verbs_before_init_say_what_to_call():
-    for call in ("c.rank()", "c.allreduce([1.0])", "c.allreduce_async([1.0])", "c.send(1, 0)", "c.world.rank"):
+    for call in (
+        "c.rank()",
+        "c.allreduce([1.0])",
+        "c.allreduce_async([1.0])",
+        "c.send(1, 0)",
+        "c.world.rank",
+    ):
         done = run(f"import collectives as c; {call}")
         assert done.returncode == 1
         assert "CollectiveError" in done.stderr and "call collectives.init() first" in done.stderr
@@ -73,7 +85,9 @@ def test_a_launcher_of_another_mpi_is_an_error_and_not_three_lonely_ranks():
     if run("from mpi4py import MPI").returncode:
         pytest.skip("no MPI library is installed")
     # The library starts alone, as it does under a launcher that it does not know.
-    done = run("import os; from mpi4py import MPI; os.environ['PMI_SIZE'] = '3'; import collectives as c; c.init()")
+    done = run(
+        "import os; from mpi4py import MPI; os.environ['PMI_SIZE'] = '3'; import collectives as c; c.init()"
+    )
     assert done.returncode == 1, code
     assert "the launcher started 3 processes and the MPI library in this one" in done.stderr
     assert "sees 1: they are of different MPIs" in done.stderr
@@ -86,4 +100,7 @@ def test_a_batch_script_is_not_a_launched_process():
 
 
 def test_a_timeout_must_be_positive():
-    assert "timeout=0 must be a positive number of seconds" in run("import collectives; collectives.init(timeout=0)").stderr
+    assert (
+        "timeout=0 must be a positive number of seconds"
+        in run("import collectives; collectives.init(timeout=0)").stderr
+    )

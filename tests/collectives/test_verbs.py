@@ -1,5 +1,7 @@
 """Every verb of a group, on one to five ranks that are threads, through every route."""
 
+import threading
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ def everyone(n, *args, **options):
     return np.stack([own(rank, *args, **options) for rank in range(n)])
 
 
-@pytest.mark.parametrize("dtype", ["f2", ml_dtypes.bfloat16, "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize(
+    "dtype", ["f2", ml_dtypes.bfloat16, "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+)
 def test_allreduce_of_every_dtype(groups, n, small, dtype):
     for op, reference in [(Sum, np.sum), (Min, np.min), (Max, np.max), (Product, np.prod)]:
         results = groups(n, lambda g, op=op: g.allreduce(own(g.rank, (13,), dtype) % 3, op), small=small)
@@ -98,7 +102,9 @@ def test_any_layout_in_place_and_not(groups, n, layout):
         return total, x, y
 
     for total, in_place, sent in groups(n, work):
-        assert (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
+        assert (
+            (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
+        )
 
 
 def test_ranks_may_differ_in_layout(groups):
@@ -121,33 +127,54 @@ def test_arrays_with_no_axis_or_no_items(groups, n, small, shape):
         assert (later == total).all()
 
 
-def test_grouped_allreduce_is_one_message_a_dtype(groups, ranks):
-    shapes = [(3,), (2, 5), (), (0,), (7,)]
-    dtypes = ["f4", "f8", "f4", "f4", "i4"]
+def test_grouped_allreduce(groups, n):
+    cases = [((3,), "f4"), ((2, 5), "f8"), ((), "f4"), ((0,), "f4"), ((7,), "i4")]
+
+    def arrays(rank):
+        return [np.asarray(own(rank, shape, dtype) + 10 * i, dtype) for i, (shape, dtype) in enumerate(cases)]
 
     def work(g):
-        xs = [own(g.rank, shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        xs = arrays(g.rank)
         sums = g.grouped_allreduce(xs, Sum)
-        assert all((x == own(g.rank, x.shape, x.dtype)).all() for x in xs)
+        assert all((x == before).all() for x, before in zip(xs, arrays(g.rank), strict=True))
         later = g.grouped_allreduce_async(xs, Sum).wait()
-        same = g.grouped_allreduce_(xs, Sum)
-        assert all(a is b for a, b in zip(same, xs, strict=True))
-        return sums, later, xs
+        in_place = g.grouped_allreduce_(xs, Sum)
+        assert all(a is b for a, b in zip(in_place, xs, strict=True))
+        ys = arrays(g.rank)
+        g.grouped_allreduce_async_(ys, Sum).wait()
+        return sums, later, xs, ys
 
-    for sums, later, xs in groups(3, work):
-        for total, again, x, shape, dtype in zip(sums, later, xs, shapes, dtypes, strict=True):
-            assert total.dtype == dtype and (total == everyone(3, shape, dtype).sum(0)).all()
-            assert (x == total).all() and (again == total).all()
+    expected = [np.sum(parts, axis=0) for parts in zip(*map(arrays, range(n)), strict=True)]
+    for results in groups(n, work):
+        for result in results:
+            for total, reference, (shape, dtype) in zip(result, expected, cases, strict=True):
+                assert total.dtype == dtype and total.shape == shape and (total == reference).all()
 
-    def count(messages):
-        def send(link):
+
+def test_a_group_of_arrays_costs_the_messages_of_one(ranks):
+    def count(arrays):
+        def work(link):
             g = Group._unattached()
             g._attach(link, range(2))
-            g.grouped_allreduce([np.ones(2, np.float32)] * messages)
+            g.grouped_allreduce([np.ones(2, np.float32)] * arrays)
 
-        return ranks(2, send)[1].messages
+        return ranks(2, work)[1].messages
 
     assert count(1) == count(50)
+
+
+def test_overflow_is_no_warning(groups, n, small):
+    """As in MPI: floats become infinite, integers wrap."""
+
+    def work(g):
+        return [
+            g.allreduce(np.full(9, 2e38, np.float32), Sum, prescale=3),
+            g.allreduce(np.full(9, 6e4, np.float16), Sum, postscale=3),
+            g.allreduce(np.full(9, 100, np.uint8), Sum),
+        ]
+
+    for single, half, wrapped in groups(n, work, small=small):
+        assert np.isinf(single).all() and np.isinf(half).all() and (wrapped == 100 * n % 256).all()
 
 
 def test_allgather_of_different_lengths(groups, n, small):
@@ -234,7 +261,7 @@ def test_objects(groups, n, small):
         assert [len(part["long"]) for part in gathered] == [1000 * rank for rank in range(n)]
 
 
-def test_send_and_recv_keep_their_tags(groups):
+def test_send_and_recv_of_any_array(groups):
     def work(g):
         if g.rank == 0:
             received = [g.recv(np.empty(3), 1, tag=7), g.recv(np.empty((), np.int64), 2)]
@@ -248,6 +275,20 @@ def test_send_and_recv_keep_their_tags(groups):
 
     strided, scalar, empty = groups(3, work)[0]
     assert strided.tolist() == [0, 2, 4] and scalar.shape == () and scalar == 5 and empty.shape == (2, 0)
+
+
+def test_messages_are_told_apart_by_their_tags(groups):
+    def work(g):
+        if g.rank == 0:
+            second = g.recv(0, 1, tag=2)
+            return int(g.recv(0, 1, tag=1)), int(second)
+        first = threading.Thread(target=g.send, args=(1, 0, 1))
+        first.start()
+        g.send(2, 0, tag=2)
+        first.join()
+        return None
+
+    assert groups(2, work)[0] == (1, 2)
 
 
 def test_recv_of_something_else_says_what_came_and_takes_it_off_the_wire(groups):
@@ -313,9 +354,17 @@ def test_average_of_integers_names_the_remedy(groups):
         (lambda g: g.broadcast(np.array([{}]), 0), TypeError, "use broadcast_object"),
         (lambda g: g.allgather(np.float32(1)), ValueError, "0-d array: pass x.reshape"),
         (lambda g: g.allgather_into(np.zeros(3), np.zeros(2)), ValueError, r"need float64\[4\]"),
-        (lambda g: g.alltoall(np.zeros(3)), ValueError, "cannot divide 3 rows evenly among 2 ranks: pass splits"),
+        (
+            lambda g: g.alltoall(np.zeros(3)),
+            ValueError,
+            "cannot divide 3 rows evenly among 2 ranks: pass splits",
+        ),
         (lambda g: g.alltoall(np.zeros(3), [1, 1]), ValueError, r"splits=\[1, 1\] must be 2 counts"),
-        (lambda g: g.scatter([1], 0), ValueError, "one array a rank from its root: 2, and was given 1 arrays"),
+        (
+            lambda g: g.scatter([1], 0),
+            ValueError,
+            "one array a rank from its root: 2, and was given 1 arrays",
+        ),
         (lambda g: g.send(1.0, 5), ValueError, "of 2 cannot exchange messages with rank 5"),
         (lambda g: g.recv(1.0, g.rank), ValueError, "cannot exchange messages with rank"),
         (lambda g: g.send(1.0, 1 - g.rank, tag=-1), ValueError, "tag=-1 must be in 0"),
