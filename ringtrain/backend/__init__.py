@@ -1,6 +1,6 @@
 """Backends: what an array is, and which fused kernels there are for it. See `base.py`."""
 
 from . import meta, numpy_
-from .base import Backend, get, of, register
+from .base import Backend, get, knows, of, register
 
-__all__ = ["Backend", "get", "meta", "numpy_", "of", "register"]
+__all__ = ["Backend", "get", "knows", "meta", "numpy_", "of", "register"]

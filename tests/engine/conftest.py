@@ -122,7 +122,7 @@ ROWS = [
     Row("copy", elementwise.copy, np.copy, UNARY),
     # --- reductions
     *(
-        Row(f"{name}/{axis}{keep or ''}", f, ref, REDUCED, (0.5, 2.0), grad)
+        Row(f"{name}/{axis}{keep or ''}", f, ref, REDUCED, (0.5, 1.5), grad)
         for name, grad in [
             *[(n, True) for n in ("sum", "mean", "var", "std", "max", "min", "prod")],
             *[(n, False) for n in ("argmax", "argmin", "all", "any")],
@@ -171,9 +171,7 @@ ROWS = [
     Row("flip", rt.flip, np.flip, UNARY),
     Row("flip/1", lambda x: rt.flip(x, 1), lambda x: np.flip(x, 1), MATRIX),
     Row("pad", lambda x: rt.pad(x, ((1, 0), (2, 3))), lambda x: np.pad(x, ((1, 0), (2, 3))), MATRIX),
-    Row(
-        "pad/value", lambda x: rt.pad(x, ((0, 2),), 7.0), lambda x: np.pad(x, (0, 2), constant_values=7.0), [((13,),)]
-    ),
+    Row("pad/value", lambda x: rt.pad(x, ((0, 2),), 7.0), lambda x: np.pad(x, (0, 2), constant_values=7.0), [((13,),)]),
     Row(
         "concatenate",
         lambda a, b: rt.concatenate([a, b, a], axis=1),
