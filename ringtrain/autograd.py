@@ -17,61 +17,16 @@ import numpy as np
 
 from . import backend as backends
 from .backend.meta import MetaArray
+from .modes import enable_grad, is_grad_enabled, mode, no_grad
 from .tensor import Tensor, describe, is_float, wrap
 
-__all__ = ["Node", "Op", "enable_grad", "is_grad_enabled", "no_grad", "record", "taped"]
+__all__ = ["UNCHANGED", "Node", "Op", "enable_grad", "is_grad_enabled", "mode", "no_grad", "record", "taped"]
 
 taped: Any = SimpleNamespace()  # every op registers here under its NumPy name, for vjps under create_graph
 
+UNCHANGED: list = [0]  # the version cell of what no tensor holds: raw arrays and scalars among an op's inputs
+
 _new = object.__new__
-
-
-class _Mode:
-    """The engine's modes, in one object that hot paths read once."""
-
-    __slots__ = ("grad",)
-
-    def __init__(self) -> None:
-        self.grad = True
-
-
-mode = _Mode()
-
-
-class _GradMode:
-    """Switches the recording of the graph; a context manager and a decorator."""
-
-    def __init__(self, value: bool) -> None:
-        self._value = value
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(mode.grad)
-        mode.grad = self._value
-
-    def __exit__(self, *exc: object) -> None:
-        mode.grad = self._before.pop()
-
-    def __call__(self, fn: Callable) -> Callable:
-        def inside(*args: Any, **kwargs: Any) -> Any:
-            with _GradMode(self._value):
-                return fn(*args, **kwargs)
-
-        return inside
-
-
-def no_grad() -> _GradMode:
-    """Within it, ops leave no graph behind: `with rt.no_grad(): ...` or `@rt.no_grad()`."""
-    return _GradMode(False)
-
-
-def enable_grad() -> _GradMode:
-    """Within it, ops are recorded again, inside no_grad too."""
-    return _GradMode(True)
-
-
-def is_grad_enabled() -> bool:
-    return mode.grad
 
 
 class Node:
@@ -79,7 +34,7 @@ class Node:
 
     edges, slots  for each input the node that made it (None: no gradient) and which output of that node it is
     saved         raw arrays and attributes, as the plan orders them; None once backward has freed them
-    checks        version cell, count, version cell, count, ... of the saved arrays
+    checks        version cell, count, version cell, count, ... of the plan's arrays, one pair each
     shape, dtype  of the output; of a node with several outputs, lists
     """
 
@@ -121,6 +76,7 @@ class Node:
             if not hasattr(saved[k], "shape"):
                 continue
             t = values[k] = wrap(saved[k])
+            t._version = self.checks[2 * k]
             if i is None:
                 t._node = self
             elif self.edges[i] is not None:
@@ -153,7 +109,7 @@ class _Plan:
             places = tuple(self.arrays.index(k) for k in key)
             return places[0] if type(key) is list else places
 
-        steps = [v and (v, [place(*w) for w in ws]) for v, ws in zip(vjps, wanted, strict=True)]
+        steps: list[Any] = [v and (v, [place(*w) for w in ws]) for v, ws in zip(vjps, wanted, strict=True)]
         self.run = _joint_runner(steps, needs) if op.joint else _runner(steps)
 
 
@@ -170,7 +126,8 @@ def _runner(steps: list) -> Callable:
             return lambda xp, g, saved: (fn(xp, g, saved[0]),)
         return lambda xp, g, saved: (fn(xp, g, *[_pick(saved, p) for p in places]),)
     if len(steps) == 2 and all(s is None or (len(s[1]) == 1 and type(s[1][0]) is int) for s in steps):
-        (f, i), (h, j) = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
+        pair: list[Any] = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
+        (f, i), (h, j) = pair
         if f is None:
             return lambda xp, g, saved: (None, h(xp, g, saved[j]))
         if h is None:
@@ -223,7 +180,7 @@ class Op:
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.variadic = bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL
-        self.vjps = list(vjp) if isinstance(vjp, (list, tuple)) else [vjp]
+        self.vjps: list[Any] = list(vjp) if isinstance(vjp, (list, tuple)) else [vjp]
         self._plans: dict[tuple[bool, ...], _Plan | None] = {}
 
     def vjp_of(self, i: int) -> Callable | None:
@@ -259,7 +216,7 @@ class Op:
         Arguments after the inputs are attributes, in their order: `sum(x, 0, True)`.
         """
         if len(inputs) > len(self.inputs) and not self.variadic:
-            attributes = dict(zip(self.defaults, inputs[len(self.inputs) :], strict=False)) | attributes
+            attributes = self._named(inputs[len(self.inputs) :]) | attributes
             inputs = inputs[: len(self.inputs)]
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
         backend = _backend_of(arrays)
@@ -269,9 +226,8 @@ class Op:
             else:
                 result = self.forward(backend.xp, *arrays, **attributes)
         except (ValueError, TypeError, IndexError) as error:
-            shapes = ", ".join(map(describe, arrays))
-            raise type(error)(f"{self.name}: {error} (inputs: {shapes})") from error
-        needed = mode.grad and any([isinstance(x, Tensor) and x._node is not None for x in inputs])
+            raise explained(error, self.name, arrays) from error
+        needed = mode.grad and any(isinstance(x, Tensor) and x._node is not None for x in inputs)
         if type(result) is tuple:
             outs = tuple(wrap(data) for data in result)
             if needed:
@@ -281,6 +237,13 @@ class Op:
         if needed:
             record(self, inputs, arrays, attributes, (out,))
         return out
+
+    def _named(self, values: tuple) -> dict:
+        """Attributes that were given by position."""
+        if len(values) > len(self.defaults):
+            most = len(self.inputs) + len(self.defaults)
+            raise TypeError(f"{self.name} takes at most {most} arguments: {', '.join([*self.inputs, *self.defaults])}")
+        return dict(zip(self.defaults, values, strict=False))
 
     def infer(self, arrays: list, attributes: dict) -> MetaArray:
         """The result's shape and dtype, by the shape rule; the dtype by asking NumPy about one element."""
@@ -298,13 +261,20 @@ class Op:
 
 
 def _backend_of(arrays: list) -> backends.Backend:
-    """The one backend of the arrays among the inputs; NumPy's where all are scalars."""
+    """The one backend of the arrays among the inputs: the meta one if it is among them, NumPy's if all are scalars."""
+    found = None
     for a in arrays:
-        if type(a) is np.ndarray:
+        if type(a) is MetaArray:
             return backends.of(a)
-        if hasattr(a, "shape") and not isinstance(a, np.generic):
-            return backends.of(a)
-    return backends.get("cpu")[0]
+        if found is None and hasattr(a, "shape") and not isinstance(a, np.generic):
+            found = backends.of(a)
+    return found or backends.get("cpu")[0]
+
+
+def explained(error: Exception, name: str, arrays: Sequence) -> Exception:
+    """An array library's error as a plain one of its kind that names the op and its inputs."""
+    kind = next(kind for kind in (ValueError, IndexError, TypeError) if isinstance(error, kind))
+    return kind(f"{name}: {error} (inputs: {', '.join(map(describe, arrays))})")
 
 
 def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: tuple[Tensor, ...]) -> None:
@@ -323,11 +293,9 @@ def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: t
     checks: list[Any] = []
     for i in plan.arrays:
         source = first if i is None else inputs[i]
-        if isinstance(source, Tensor):
-            checks += (source._version, source._version[0])
-            saved.append(source._data)
-        else:
-            saved.append(source)
+        cell = source._version if isinstance(source, Tensor) else UNCHANGED
+        saved.append(source._data if isinstance(source, Tensor) else source)
+        checks += (cell, cell[0])
     for key in plan.extras:
         if isinstance(key, str):
             saved.append(attributes[key] if key in attributes else op.defaults[key])

@@ -205,12 +205,16 @@ def _collect(node: Any, g: Any, wanted: dict) -> None:
 
 def _arrive(leaf: Leaf, g: Any) -> None:
     """A leaf's gradient is final."""
-    if not isinstance(g, Tensor):
-        leaf.accumulate(g)
-    elif leaf.grad is None:
-        leaf.grad = g
+    old = leaf.grad
+    if isinstance(g, Tensor) or isinstance(old, Tensor):
+        # under create_graph, now or before, the sum is a tensor of the graph; a flat buffer still gets its values
+        total = g if old is None else (old if isinstance(old, Tensor) else wrap(old)) + g
+        leaf.grad = total if isinstance(g, Tensor) else total._data
+        if leaf.buffer is not None:
+            leaf.buffer[...] = total._data
+            leaf.grad = total if isinstance(g, Tensor) else leaf.buffer
     else:
-        leaf.grad = (leaf.grad if isinstance(leaf.grad, Tensor) else wrap(leaf.grad)) + g
+        leaf.accumulate(g)
     if leaf.hooks:
         leaf.fire()
 
@@ -227,6 +231,8 @@ def _head(t: Tensor, g: Any, create: bool) -> Any:
     data = t._data
     if t._node is None:
         raise RuntimeError("backward needs a tensor that requires a gradient; this one was computed from none")
+    if t.backend.abstract:
+        raise RuntimeError(f"a tensor on device 'meta' has no values, so no gradients; this one is {describe(data)}")
     if g is None:
         if data.size != 1:
             raise RuntimeError(
@@ -239,10 +245,10 @@ def _head(t: Tensor, g: Any, create: bool) -> Any:
     if array.shape != data.shape:
         raise ValueError(f"the gradient's shape {array.shape} is not the tensor's, {data.shape}")
     if array.dtype != data.dtype:
-        g = array = array.astype(data.dtype)
+        g = g.astype(data.dtype)
     if create:
         return g if isinstance(g, Tensor) else wrap(g)
-    return array
+    return raw(g)
 
 
 def _dependencies(roots: Iterable) -> dict:
@@ -261,14 +267,14 @@ def _dependencies(roots: Iterable) -> dict:
 
 
 def _leading_to(targets: set, pending: dict) -> set:
-    """The nodes from which some target can be reached, targets included."""
+    """The nodes behind whose edges some target lies: those whose vjp is needed."""
     users: dict[Any, list] = {}
     for node in pending:
         for edge in node.edges:
             if edge is not None:
                 users.setdefault(edge, []).append(node)
-    found = {t for t in targets if t in pending}
-    stack = list(found)
+    found: set = set()
+    stack = [t for t in targets if t in pending]
     while stack:
         for user in users.get(stack.pop(), ()):
             if user not in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .autograd import Node, mode, no_grad
-from .tensor import Tensor, is_float, wrap
+from .tensor import Tensor, describe, is_float, wrap
 
 __all__ = ["Function"]
 
@@ -16,7 +16,8 @@ class Context:
     needs_input_grad   for each argument of forward, whether its gradient is wanted
     """
 
-    def __init__(self, needs: tuple[bool, ...]) -> None:
+    def __init__(self, name: str, needs: tuple[bool, ...]) -> None:
+        self._name = name
         self.needs_input_grad = needs
         self._saved: tuple[Tensor, ...] = ()
         self._versions: list[int] = []
@@ -30,24 +31,26 @@ class Context:
     def saved_tensors(self) -> tuple[Tensor, ...]:
         for t, version in zip(self._saved, self._versions, strict=True):
             if t._version[0] != version:
-                raise RuntimeError("a tensor kept by save_for_backward was changed in place since")
+                raise RuntimeError(
+                    f"a tensor that {self._name}.forward kept by save_for_backward was changed in place since; "
+                    "change a copy of it instead"
+                )
         return self._saved
 
 
 class _Plan:
-    """Calls the user's backward, on tensors, in both kinds of pass."""
+    """Calls the user's backward, on tensors, in both kinds of pass. The node saves the context, and frees it."""
 
     arrays = ()
 
-    def __init__(self, function: type[Function], ctx: Context, count: int) -> None:
+    def __init__(self, function: type[Function], count: int) -> None:
         self.function = function
-        self.ctx = ctx
         self.count = count
 
     def run(self, xp: Any, g: Any, saved: Any) -> list:
         parts = g if type(g) is list else [g]
         given = [p if p is None or isinstance(p, Tensor) else wrap(p) for p in parts]
-        results = self.function.backward(self.ctx, *given)
+        results = self.function.backward(saved[0], *given)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
         if len(results) != self.count:
             raise RuntimeError(
@@ -82,18 +85,22 @@ class Function:
     def apply(cls, *args: Any) -> Any:
         """Runs forward, and records the call where an argument wants a gradient."""
         edges = tuple(a._node if isinstance(a, Tensor) else None for a in args)
-        ctx = Context(tuple(edge is not None for edge in edges))
+        ctx = Context(cls.__name__, tuple(edge is not None for edge in edges))
         with no_grad():
             result = cls.forward(ctx, *args)
         outs = result if isinstance(result, tuple) else (result,)
+        if not all(isinstance(out, Tensor) for out in outs):
+            raise TypeError(
+                f"{cls.__name__}.forward must return a tensor or a tuple of them; got {', '.join(map(describe, outs))}"
+            )
         # a forward that returns its argument must not put the argument itself into the graph
-        outs = tuple(wrap(out._data) if any(out is a for a in args) else out for out in outs)
+        outs = tuple(out.detach() if any(out is a for a in args) else out for out in outs)
         if mode.grad and any(ctx.needs_input_grad):
             node = object.__new__(Node)
-            node.op, node.plan = cls, _Plan(cls, ctx, len(args))
+            node.op, node.plan = cls, _Plan(cls, len(args))
             node.edges = edges
             node.slots = tuple(a._slot if isinstance(a, Tensor) else None for a in args)
-            node.saved, node.checks, node.taps = (), (), None
+            node.saved, node.checks, node.taps = (ctx,), (), None
             single = len(outs) == 1
             node.shape = outs[0].shape if single else [t.shape for t in outs]
             node.dtype = outs[0].dtype if single else [t.dtype for t in outs]

@@ -46,8 +46,7 @@ def gradcheck(
             found = grad(value, [points[k] for k in varied], create_graph=True, allow_unused=True)
             return [g for g in found if g is not None]
 
-        if any(g.requires_grad for g in first(*_fresh(xs, varied))):
-            _check(first, xs, varied, rng, eps, rtol * 10, "the second derivative")
+        _check(first, xs, varied, rng, eps, rtol * 10, "the second derivative")
     return True
 
 
@@ -65,10 +64,9 @@ def _scalar(result: Any, weights: list[np.ndarray], rng: np.random.Generator) ->
     outs = list(result) if isinstance(result, (tuple, list)) else [result]
     if not weights:
         weights += [rng.standard_normal(out.shape) for out in outs]
-    total: Any = None
+    total: Any = from_numpy(np.zeros(()))
     for out, w in zip(outs, weights, strict=True):
-        part = (out * w).sum()
-        total = part if total is None else total + part
+        total = total + (out * w).sum()
     return total
 
 
@@ -81,8 +79,10 @@ def _check(
     steps = [s / length for s in steps]
     points = _fresh(xs, varied)
     value = _scalar(f(*points), weights, rng)
-    found = grad(value, [points[k] for k in varied], allow_unused=True)
-    analytic = sum(float((g.numpy() * s).sum()) for g, s in zip(found, steps, strict=True) if g is not None)
+    found: Sequence = ()  # where the value hangs on no point, the differences must be 0 too
+    if value.requires_grad:
+        found = grad(value, [points[k] for k in varied], allow_unused=True)
+    analytic = sum(float((g.numpy() * s).sum()) for g, s in zip(found, steps, strict=False) if g is not None)
     ahead, behind = (_scalar(f(*_fresh(xs, varied, steps, h)), weights, rng).item() for h in (eps, -eps))
     numeric = (ahead - behind) / (2 * eps)
     scale = max(abs(analytic), abs(numeric), abs(value.item()), 1.0)

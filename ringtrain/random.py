@@ -85,8 +85,8 @@ def bits(shape: tuple[int, ...], name: str, step: int = 0, rows: bool = False) -
     key = _key(name)
     if rows and shape and (state.offset, state.stride) != (0, 1):
         width = np.uint64(count // shape[0])
-        starts = (np.arange(shape[0], dtype=np.uint64) * np.uint64(state.stride) + np.uint64(state.offset)) * width
-        index = (starts[:, None] + np.arange(width, dtype=np.uint64)).reshape(-1)
+        starts: Any = (np.arange(shape[0], dtype=np.uint64) * np.uint64(state.stride) + np.uint64(state.offset)) * width
+        index: Any = (starts[:, None] + np.arange(width, dtype=np.uint64)).reshape(-1)
         blocks, place = np.unique(index >> np.uint64(2), return_inverse=True)
         words = _words(blocks, key, step)
         return words[(index & np.uint64(3)).astype(np.intp), place].reshape(shape)

@@ -14,59 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend as backends
+from .dtypes import BFLOAT16, is_float
+from .leaf import Leaf
 
-__all__ = ["Leaf", "Tensor", "from_numpy", "raw", "tensor"]
+__all__ = ["Leaf", "Tensor", "describe", "from_numpy", "is_float", "raw", "share", "tensor", "wrap"]
 
 _ndarray = np.ndarray
-
-
-def is_float(dtype: Any) -> bool:
-    """Whether gradients of that dtype make sense: float16, bfloat16, float32, float64."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
-
-
-class Leaf:
-    """Where the gradient of a tensor that the user made arrives: the end of every edge.
-
-    grad      the gradient so far, as a raw array; None before the first one
-    buffer    a view of an optimiser's flat gradient buffer that `grad` must live in, or None
-    hooks     called with the tensor the moment a backward pass has made its gradient final
-    taps      (None, function) pairs that see, and may replace, each gradient before it is added
-    """
-
-    __slots__ = ("__weakref__", "buffer", "dtype", "edges", "grad", "hooks", "owner", "shape", "taps")
-
-    def __init__(self, owner: Tensor) -> None:
-        data = owner._data
-        self.shape = data.shape
-        self.dtype = data.dtype
-        self.edges = ()
-        self.grad: Any = None
-        self.buffer: Any = None
-        self.hooks: list[Callable[[Tensor], None]] = []
-        self.taps: list | None = None
-        self.owner = weakref.ref(owner)
-
-    def accumulate(self, g: Any) -> None:
-        """Adds a raw gradient of this leaf's shape and dtype; the first one is copied, never kept."""
-        grad = self.grad
-        if grad is None:
-            if self.buffer is None:
-                self.grad = g.copy()
-            else:
-                self.buffer[...] = g
-                self.grad = self.buffer
-        elif type(grad) is Tensor:  # left by an earlier backward with create_graph
-            self.grad = grad._data + g
-        else:
-            grad += g
-
-    def fire(self) -> None:
-        """Runs the hooks: the gradient is final for this backward pass."""
-        owner = self.owner()
-        if owner is not None:
-            for hook in tuple(self.hooks):
-                hook(owner)
 
 
 class Tensor:
@@ -299,8 +252,7 @@ class Tensor:
     def __deepcopy__(self, memo: dict) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError("only leaves can be deep-copied; use t.detach() first")
-        out = object.__new__(type(self))
-        _fill(out, self._data.copy())
+        out = wrap(self._data.copy(), type(self))
         memo[id(self)] = out
         if self._node is not None:
             out._node = Leaf(out)
@@ -316,36 +268,22 @@ class Tensor:
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
-        def __add__(self, other: Any) -> Tensor: ...
-        def __radd__(self, other: Any) -> Tensor: ...
-        def __sub__(self, other: Any) -> Tensor: ...
-        def __rsub__(self, other: Any) -> Tensor: ...
-        def __mul__(self, other: Any) -> Tensor: ...
-        def __rmul__(self, other: Any) -> Tensor: ...
-        def __truediv__(self, other: Any) -> Tensor: ...
-        def __rtruediv__(self, other: Any) -> Tensor: ...
-        def __pow__(self, other: Any) -> Tensor: ...
-        def __matmul__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
+        def __add__(self, other: Any) -> Tensor: ...
 
-
-def _fill(t: Tensor, data: Any) -> None:
-    t._data = data
-    t._node = None
-    t._slot = None
-    t._version = [0]
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __add__
+        __matmul__ = __rmatmul__ = __and__ = __or__ = __lt__ = __le__ = __gt__ = __ge__ = __add__
 
 
 def _rebuild(kind: type, values: np.ndarray, requires_grad: bool, device: str) -> Tensor:
     backend, index = backends.get(device)
-    out = object.__new__(kind)
-    _fill(out, backend.asarray(values, None, index))
+    out = wrap(backend.asarray(values, None, index), kind)
     return out.requires_grad_() if requires_grad else out
 
 
-def wrap(data: Any, _new: Any = object.__new__) -> Tensor:
+def wrap(data: Any, kind: type = Tensor, _new: Any = object.__new__) -> Tensor:
     """A tensor outside the graph around a raw array, or around the scalar that NumPy made of one."""
-    t = _new(Tensor)
+    t = _new(kind)
     t._data = np.asarray(data) if isinstance(data, np.generic) else data
     t._node = None
     t._slot = None
@@ -390,24 +328,19 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     device  "cpu" (the default), "cuda", "cuda:1" or "meta"
     """
     target, index = backends.get(device)
-    data = raw(data)
-    if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
-        data = [raw(x) for x in data]
-    if type(data) in (int, float, complex, bool, list, tuple) or isinstance(data, np.generic):
-        data = np.asarray(data)
-    source = backends.of(data)
-    if source is not target and not target.abstract:
-        data = source.to_numpy(data)
+    given = raw(data)
+    if not backends.knows(given):  # np.array copies, whatever the object shares its memory with
+        nested = isinstance(given, (list, tuple)) and any(isinstance(x, Tensor) for x in given)
+        data = np.array([raw(x) for x in given] if nested else given)
+        if data.dtype.kind in "OUSV" and data.dtype != BFLOAT16:
+            raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
+    else:
+        source = backends.of(given)
+        data = given if source is target or target.abstract else source.to_numpy(given)
     if dtype is None and data.dtype == np.float64:
         dtype = np.float32
-    if data.dtype.kind in "OUSV" and data.dtype.name != "bfloat16":
-        raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
     array = target.asarray(data, dtype, index)
-    if not target.abstract and (
-        array is data or np.may_share_memory(array, data) if target.name == "cpu" else array is data
-    ):
-        array = array.copy()
-    return Tensor(array, requires_grad)
+    return Tensor(array.copy() if array is given else array, requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[1]
 
 # A room may import rooms of a lower floor, and its own.
 FLOORS = [
-    ["backend", "errors"],
-    ["random"],
-    ["autograd", "tensor", "backward"],
+    ["backend", "dtypes", "errors"],
+    ["random", "modes"],
+    ["autograd", "tensor", "leaf", "backward"],
     ["ops", "gradcheck", "function"],
     ["nn", "optim", "data", "metrics"],
     ["checkpoint", "distributed", "parallel"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["Backend", "get", "of", "register"]
+__all__ = ["Backend", "get", "knows", "of", "register"]
 
 
 class Backend:
@@ -68,6 +68,11 @@ def of(array: Any) -> Backend:
         raise TypeError(
             f"{type(array).__name__} is no array of a backend in use ({', '.join(_by_name)}); wrap it in rt.tensor"
         ) from None
+
+
+def knows(array: Any) -> bool:
+    """Whether something is an array of a loaded backend."""
+    return type(array) in _by_type
 
 
 def get(device: str | None) -> tuple[Backend, int]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import is_float, wide
+
 
 @cache
 def _compiled() -> Any:
@@ -18,7 +20,9 @@ def _compiled() -> Any:
 
 
 def erf(x: Any) -> Any:
-    """The error function, elementwise; 16-bit floats are computed in float32."""
-    if x.dtype in (np.float32, np.float64):
-        return _compiled()(x)
-    return _compiled()(x.astype(np.float32)).astype(x.dtype)
+    """The error function, elementwise, in float64 for integers; 16-bit floats are computed in float32."""
+    x = np.asarray(x)
+    accumulator = wide(x.dtype)
+    if accumulator is not None:
+        return _compiled()(x.astype(accumulator)).astype(x.dtype)
+    return _compiled()(x if is_float(x.dtype) else x.astype(np.float64))

@@ -30,6 +30,10 @@ class MetaArray:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    def copy(self) -> MetaArray:
+        """Itself: there are no values that a copy could change."""
+        return self
+
     def sample(self) -> np.ndarray:
         """A real array of one element (each axis of length 1), to ask NumPy for a result's dtype."""
         return np.ones((1,) * len(self.shape), self.dtype)

@@ -40,7 +40,7 @@ def _composed(
     groups: int,
 ) -> Tensor:
     """One product over channels for each place of the kernel, added up."""
-    n, c, h, w = x.shape
+    n, _, h, w = x.shape
     o, cg, kh, kw = weight.shape
     oh = output_length(h, kh, stride[0], padding[0], dilation[0])
     ow = output_length(w, kw, stride[1], padding[1], dilation[1])

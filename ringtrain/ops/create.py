@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import backend as backends
 from ..backend.meta import MetaArray
-from ..tensor import Tensor, raw
+from ..tensor import Tensor
+from .define import register
 
 
 def full(shape: Any, value: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
@@ -40,11 +41,17 @@ def ones_like(x: Tensor) -> Tensor:
     return full(x.shape, 1, x.dtype, x.device)
 
 
+register("ones_like", ones_like)
+
+
 def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = np.int64) -> Tensor:
     """start, start + step, ... below stop; one argument counts from 0."""
-    return Tensor(np.arange(*((0, start) if stop is None else (start, stop)), step, dtype))
+    first: Any = 0 if stop is None else start
+    end: Any = start if stop is None else stop
+    return Tensor(np.arange(first, end, step, dtype))
 
 
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
     """Whether all elements agree to atol + rtol * |b|, as numpy.allclose."""
-    return bool(np.allclose(*(backends.of(raw(x)).to_numpy(raw(x)) for x in (a, b)), rtol, atol))
+    x, y = (v.backend.to_numpy(v._data) if isinstance(v, Tensor) else v for v in (a, b))
+    return bool(np.allclose(x, y, rtol=rtol, atol=atol))

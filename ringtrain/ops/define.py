@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Node, Op, mode, taped
+from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
 from ..backend import of
-from ..tensor import Tensor, describe, is_float
+from ..backend.meta import MetaArray
+from ..dtypes import settled
+from ..tensor import Tensor, is_float
 
 __all__ = ["binary", "op", "register", "unary"]
 
@@ -66,7 +68,7 @@ def _node(op: Op, plan: Any, edges: tuple, slots: tuple, saved: list, checks: li
 
 def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = "") -> Callable[[Any], Tensor]:
     """An elementwise op of one input. forward: (xp, x); vjp: (xp, g[, x][, out])."""
-    made = Op(name, forward, vjp)
+    made = Op(name, lambda xp, x: settled(forward(xp, x), (x,)), vjp)
     plan = made.plan((True,))
     wanted = plan.arrays if plan else ()
 
@@ -75,6 +77,8 @@ def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = 
             return made(x)
         data = x._data
         out = _wrap(forward(np if type(data) is _ndarray else of(data).xp, data))
+        if out._data.dtype is not data.dtype:
+            out._data = settled(out._data, (data,))
         edge = x._node
         if edge is not None and mode.grad and plan is not None and is_float(out._data.dtype):
             saved = []
@@ -98,21 +102,24 @@ def binary(
 
     forward: (a, b), an operator or ufunc that dispatches on its arguments; vjp: one (xp, g, ...) for each input.
     """
-    made = Op(name, lambda xp, a, b: forward(a, b), vjp, broadcasts=True)
+    made = Op(name, lambda xp, a, b: settled(forward(a, b), (a, b)), vjp, broadcasts=True)
     plans = {(n, m): made.plan((n, m)) for n in (False, True) for m in (False, True)}
 
     def call(a: Any, b: Any) -> Tensor:
         x = a._data if isinstance(a, Tensor) else a
         y = b._data if isinstance(b, Tensor) else b
-        if type(x) is not _ndarray and type(y) is not _ndarray:
+        plain, other = type(x) is _ndarray, type(y) is _ndarray
+        if not (plain or other) or type(x) is MetaArray or type(y) is MetaArray:
             return made(a, b)
         try:
             out = _wrap(forward(x, y))
         except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}: {error} (inputs: {describe(x)}, {describe(y)})") from error
+            raise explained(error, name, (x, y)) from error
+        if not (plain and other):
+            out._data = settled(out._data, (x, y))
         if mode.grad:
-            e, s, ca = (a._node, a._slot, a._version) if x is not a else (None, None, None)
-            f, t, cb = (b._node, b._slot, b._version) if y is not b else (None, None, None)
+            e, s, ca = (a._node, a._slot, a._version) if x is not a else (None, None, UNCHANGED)
+            f, t, cb = (b._node, b._slot, b._version) if y is not b else (None, None, UNCHANGED)
             if e is not None or f is not None:
                 plan = plans[e is not None, f is not None]
                 if plan is None or not is_float(out._data.dtype):
@@ -122,9 +129,8 @@ def binary(
                 for i in plan.arrays:
                     value, cell = (x, ca) if i == 0 else (y, cb) if i == 1 else (out._data, out._version)
                     saved.append(value)
-                    if cell is not None:
-                        checks.append(cell)
-                        checks.append(cell[0])
+                    checks.append(cell)
+                    checks.append(cell[0])
                 _node(made, plan, (e, f), (s, t), saved, checks, out)
         return out
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
+from ..dtypes import settled
 from ..tensor import Tensor
 from .define import binary, op, register, unary
 from .fused import fused
@@ -23,14 +24,15 @@ subtract = binary("subtract", operator.sub, (lambda xp, g: g, lambda xp, g: -g))
 multiply = binary("multiply", operator.mul, (lambda xp, g, b: g * b, lambda xp, g, a: g * a))
 divide = binary("divide", operator.truediv, (lambda xp, g, b: g / b, lambda xp, g, b, out: -g * out / b))
 floor_divide = binary("floor_divide", operator.floordiv)
-remainder = binary("remainder", operator.mod, (lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor(a / b)))
+remainder = binary("remainder", operator.mod, (lambda xp, g: g, lambda xp, g, a, b: -g * xp.floor_divide(a, b)))
 negative = unary("negative", lambda xp, x: -x, lambda xp, g: -g)
 absolute = unary("absolute", lambda xp, x: abs(x), lambda xp, g, x: g * xp.sign(x))
 
 
 def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
-    # b * a^(b-1), but exactly 0 where b is 0: a^(-1) may be infinite there
-    return g * (b * xp.power(a, xp.where(b == 0, 1.0, b - 1.0)))
+    # b * a^(b-1), but 0 where both are 0: 0^(-1) is infinite
+    corner = xp.logical_and(a == 0, b == 0)
+    return g * (b * xp.power(a, xp.where(corner, 1.0, b - 1.0)))
 
 
 def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
@@ -51,7 +53,7 @@ def power(a: Any, b: Any) -> Tensor:
 register("power", power)
 _power_scalar = op(
     "power_scalar",
-    lambda xp, x, *, exponent: x * x if exponent == 2 else x**exponent,
+    lambda xp, x, *, exponent: x * x if exponent == 2 else settled(x**exponent, (x,)),
     lambda xp, g, x, exponent: (
         g * (x * 2.0) if exponent == 2 else g * 0.0 if exponent == 0 else g * (exponent * x ** (exponent - 1))
     ),
@@ -125,7 +127,7 @@ maximum = binary("maximum", np.maximum, (lambda xp, g, a, b: _prefer(g, a, b), l
 minimum = binary("minimum", np.minimum, (lambda xp, g, a, b: _prefer(g, b, a), lambda xp, g, a, b: _prefer(g, a, b)))
 where = op(
     "where",
-    lambda xp, condition, a, b: xp.where(condition, a, b),
+    lambda xp, condition, a, b: settled(xp.where(condition, a, b), (a, b)),
     (
         None,
         lambda xp, g, condition: xp.where(condition, g, 0.0),
@@ -144,7 +146,7 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 _clip = op(
     "clip",
-    lambda xp, x, *, low=None, high=None: xp.clip(x, low, high),
+    lambda xp, x, *, low=None, high=None: settled(xp.clip(x, low, high), (x,)),
     lambda xp, g, x, low, high: g * _inside(x, low, high).astype(g.dtype),
 )
 
@@ -165,8 +167,9 @@ relu.__doc__ = "max(x, 0); its gradient at 0 is 0."
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    # tanh saturates where exp would overflow
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    # exp of what is never positive cannot overflow, and small results keep all their digits
+    e = xp.exp(abs(x) * -1.0)
+    return xp.where(x >= 0, 1.0, e) / (e + 1.0)
 
 
 sigmoid = unary("sigmoid", _sigmoid, lambda xp, g, out: g * out * (1.0 - out), "1 / (1 + exp(-x)), without overflow.")
@@ -180,12 +183,12 @@ softplus = unary(
 
 def _erf(xp: Any, x: Any) -> Any:
     if xp is np:
-        from ..backend.cpu_special import erf as compiled
+        from ..backend import cpu_special
 
-        return compiled(x)
-    from cupyx.scipy.special import erf as compiled
+        return cpu_special.erf(x)
+    from cupyx.scipy import special
 
-    return compiled(x)
+    return special.erf(x)
 
 
 erf = unary(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import Node, Op, enable_grad, mode, taped
+from ..autograd import UNCHANGED, Node, Op, enable_grad, mode, taped
 from ..backend import of
 from ..backward import grad
 from ..tensor import Tensor, wrap
@@ -112,7 +112,8 @@ class _Fused:
         node.edges = edges
         node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
         node.saved = [*arrays, attributes, residuals]
-        node.checks = [c for x in inputs if isinstance(x, Tensor) for c in (x._version, x._version[0])]
+        cells = [x._version if isinstance(x, Tensor) else UNCHANGED for x in inputs]
+        node.checks = [part for cell in cells for part in (cell, cell[0])]
         node.taps = None
         single = len(outs) == 1
         node.shape = outs[0]._data.shape if single else [t._data.shape for t in outs]

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
-from ..autograd import mode, record
+from ..autograd import explained, mode, record
 from ..backend.meta import MetaArray
+from ..dtypes import wide
 from ..tensor import Leaf, Tensor, describe, raw, share, shared_with_others, wrap
 from .define import op, register
+from .shape import axis_of
 
-_BASIC = (int, slice, type(None), type(Ellipsis))
+_BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
 
 
 def is_basic(index: Any) -> bool:
@@ -34,7 +36,7 @@ def _rule(x: MetaArray, *, index: Any) -> tuple[int, ...]:
 
 def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape` with g added at the places of an index; places named twice get both."""
-    out = xp.zeros(shape, g.dtype)
+    out = xp.zeros(shape, g.dtype if is_basic(index) else wide(g.dtype) or g.dtype)
     if is_basic(index):
         out[index] = g
     elif xp is np:
@@ -43,7 +45,7 @@ def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
         import cupyx
 
         cupyx.scatter_add(out, index, g)
-    return out
+    return out.astype(g.dtype, copy=False)
 
 
 _get = op(
@@ -67,8 +69,12 @@ def _scatter(xp: Any, g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index], with everything that NumPy indexes by. A view for a basic index, else a copy."""
     index = _plain(index)
-    out = _get(x, index=index)
-    if is_basic(index) and isinstance(x, Tensor):
+    if not is_basic(index):
+        return _get(x, index=index)
+    lead = index if type(index) is tuple else (index,)
+    # with an Ellipsis NumPy gives a view of one element too, rather than a scalar
+    out = _get(x, index=lead if Ellipsis in lead else (*lead, Ellipsis))
+    if isinstance(x, Tensor):
         share(x, out)
     return out
 
@@ -78,7 +84,7 @@ _set = op(
     lambda xp, x, value, *, index: x,
     (
         lambda xp, g, index: _without(xp, g, index),
-        lambda xp, g, index: g[index],
+        lambda xp, g, index, value_shape: _with_lead(xp, g[index], value_shape),
     ),
     broadcasts=True,
 )
@@ -86,9 +92,14 @@ _set = op(
 
 def _without(xp: Any, g: Any, index: Any) -> Any:
     """A gradient with zeros at the places of an index."""
-    hit = np.zeros(g.shape, bool) if isinstance(raw(g), np.ndarray) else backends.of(raw(g)).xp.zeros(g.shape, bool)
+    hit = backends.of(np.asarray(g) if isinstance(g, np.generic) else raw(g)).xp.zeros(g.shape, bool)
     hit[index] = True
     return xp.where(hit, 0.0, g)
+
+
+def _with_lead(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """A gradient with the leading axes of length 1 that the value written had beyond those of its place."""
+    return xp.reshape(g, (1,) * (len(shape) - len(g.shape)) + g.shape)
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
@@ -113,7 +124,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     try:
         x._data[index] = data
     except (ValueError, IndexError, TypeError) as error:
-        raise type(error)(f"setitem: {error} (target {describe(x)}, value {describe(data)})") from error
+        raise explained(error, "setitem", (x, data)) from error
     x._version[0] += 1
     if tracked:
         before = wrap(x._data)
@@ -124,7 +135,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 
 def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:
     """The slices of x along `axis` at `indices`, an array of integers; a row of a table, for axis 0."""
-    return getitem(x, (*(slice(None),) * (axis % x.ndim), raw(indices)))
+    lead = (slice(None),) * axis_of(axis, x.ndim, "take")
+    return getitem(x, (*lead, np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)))
 
 
 def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
@@ -132,11 +144,12 @@ def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
     array = raw(indices)
     if len(array.shape) != x.ndim:
         raise ValueError(f"take_along_axis: indices have {len(array.shape)} axes, the tensor has {x.ndim}")
-    if isinstance(array, MetaArray) or isinstance(x._data, MetaArray):
-        return wrap(MetaArray(array.shape, x.dtype))
+    a = axis_of(axis, x.ndim, "take_along_axis")
+    if isinstance(array, MetaArray):  # any indices of its shape give the result's
+        array = np.broadcast_to(np.zeros((), np.int64), array.shape)
     xp = backends.of(array).xp
     grid = [
-        array if i == axis % x.ndim else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])
+        array if i == a else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])
         for i, n in enumerate(x.shape)
     ]
     return getitem(x, tuple(grid))
@@ -144,12 +157,17 @@ def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     """A last axis of length num_classes that is 1 at the index and 0 elsewhere."""
-    array = raw(indices)
+    array = np.asarray(indices) if isinstance(indices, (int, list, tuple)) else raw(indices)
+    if isinstance(array, MetaArray):
+        return wrap(MetaArray((*array.shape, num_classes), dtype))
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: indices are integers; got {array.dtype}")
     if array.size and (int(array.min()) < 0 or int(array.max()) >= num_classes):
         raise ValueError(f"one_hot: an index lies outside 0 .. {num_classes - 1}: {array.min()} .. {array.max()}")
     xp = backends.of(array).xp
     return wrap((array[..., None] == xp.arange(num_classes)).astype(dtype))
 
 
-for _name, _fn in {"getitem": getitem, "take": take, "take_along_axis": take_along_axis}.items():
-    register(_name, _fn)
+register("getitem", getitem)
+register("take", take)
+register("take_along_axis", take_along_axis)

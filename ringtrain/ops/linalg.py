@@ -13,7 +13,8 @@ import numpy as np
 
 from ..autograd import taped
 from ..backend.meta import MetaArray
-from ..tensor import Tensor, is_float
+from ..dtypes import wide
+from ..tensor import Tensor
 from .define import op, register
 from .shape import reshape
 
@@ -21,9 +22,8 @@ from .shape import reshape
 def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
     """The arrays in float32 where all are 16-bit floats, and the dtype to round the result to (None: as it is)."""
     dtype = np.result_type(*(x.dtype for x in xs))
-    if xp is np and is_float(dtype) and dtype.itemsize == 2:
-        return [x.astype(np.float32) for x in xs], dtype
-    return xs, None
+    accumulator = wide(dtype) if xp is np else None
+    return (xs, None) if accumulator is None else ([x.astype(accumulator) for x in xs], dtype)
 
 
 def _matmul(xp: Any, a: Any, b: Any) -> Any:
@@ -47,7 +47,7 @@ def _matmul_rule(a: MetaArray, b: MetaArray) -> tuple[int, ...]:
 _product = op(
     "matmul",
     _matmul,
-    (lambda xp, g, b: xp.matmul(g, _t(b)), lambda xp, g, a: xp.matmul(_t(a), g)),
+    (lambda xp, g, b: _matmul(xp, g, _t(b)), lambda xp, g, a: _matmul(xp, _t(a), g)),
     shape=_matmul_rule,
     broadcasts=True,
 )
@@ -115,18 +115,25 @@ def _terms(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
     terms = left.split(",")
     if len(terms) != len(ndims):
         raise ValueError(f"einsum {equation!r} has {len(terms)} operands, {len(ndims)} were given")
-    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
-    longest = 0
-    for k, (term, n) in enumerate(zip(terms, ndims, strict=True)):
-        count = n - len(term.replace("...", ""))
+    counts = [n - len(term.replace("...", "")) for term, n in zip(terms, ndims, strict=True)]
+    for k, (term, count) in enumerate(zip(terms, counts, strict=True)):
         if count < 0 or (count and "..." not in term):
-            raise ValueError(f"einsum {equation!r}: operand {k} has {n} axes, its subscripts are {term!r}")
-        terms[k] = term.replace("...", "".join(spare[26 - 26 : count]) if count else "")
-        longest = max(longest, count)
+            raise ValueError(f"einsum {equation!r}: operand {k} has {ndims[k]} axes, its subscripts are {term!r}")
+    spare = "".join(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation)[: max(counts)]
     if not arrow:
-        letters = "".join(terms)
-        right = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in spare))
-    return terms, right.replace("...", "".join(spare[:longest]))
+        letters = left.replace(",", "").replace(".", "")
+        right = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    # an ellipsis stands for the last of the spare axes, as shapes broadcast from the right
+    spelled = [t.replace("...", spare[len(spare) - n :]) for t, n in zip(terms, counts, strict=True)]
+    return spelled, right.replace("...", spare)
+
+
+def _summed_products(xp: Any, equation: str, *xs: Any) -> Any:
+    if xp is taped:
+        return einsum(equation, *xs)
+    xs, dtype = _wide(xp, *xs)
+    out = xp.einsum(equation, *xs, optimize=True)
+    return out if dtype is None else out.astype(dtype)
 
 
 def _einsum_vjp(xp: Any, g: Any, needs: Sequence[bool], xs: list, equation: str) -> list:
@@ -140,7 +147,8 @@ def _einsum_vjp(xp: Any, g: Any, needs: Sequence[bool], xs: list, equation: str)
         known = set(result).union(*(set(t) for t, _ in others))
         lost = [c for c in terms[k] if c not in known]  # axes that were summed on their own
         reached = "".join(c for c in terms[k] if c in known)
-        part = xp.einsum(f"{','.join([result, *[t for t, _ in others]])}->{reached}", g, *[x for _, x in others])
+        inner = f"{','.join([result, *(t for t, _ in others)])}->{reached}"
+        part = _summed_products(xp, inner, g, *(x for _, x in others))
         if lost:
             shape = xs[k].shape
             part = xp.reshape(part, tuple(1 if c in lost else part.shape[reached.index(c)] for c in terms[k]))
@@ -161,7 +169,7 @@ def _einsum_rule(*xs: MetaArray, equation: str) -> tuple[int, ...]:
 
 _einsum = op(
     "einsum",
-    lambda xp, *xs, equation: xp.einsum(equation, *xs, optimize=True),
+    lambda xp, *xs, equation: _summed_products(xp, equation, *xs),
     _einsum_vjp,
     shape=_einsum_rule,
     joint=True,
@@ -180,9 +188,6 @@ def einsum(equation: str, *xs: Tensor) -> Tensor:
             if lengths.setdefault(c, n) != n:
                 raise ValueError(f"einsum {equation!r}: axis {c!r} has lengths {lengths[c]} and {n}")
     return _einsum(*xs, equation=equation)
-
-
-taped.einsum = einsum
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:

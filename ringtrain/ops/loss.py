@@ -49,7 +49,7 @@ def cross_entropy(
 
     logits        (N, C) or (N, C, ...), any float dtype
     target        class numbers 0 .. C-1, integers of shape (N,) or (N, ...)
-    weight        (C,): a weight for each class
+    weight        (C,): a weight for each class; it gets no gradient
     ignore_index  targets of this value do not count
     label_smoothing  the part of the target's probability, 0 to 1, that is spread over all classes
 
@@ -57,13 +57,15 @@ def cross_entropy(
     that is no class, naming it and where it is.
     """
     labels = _labels(logits, target, ignore_index)
+    if of(raw(logits)).abstract:  # a shape has no labels to look at
+        return reduced(log_softmax(logits, axis=1)[:, 0], reduction)
     if logits.ndim > 2:
         c = logits.shape[1]
         flat = reshape(logits.transpose(0, *range(2, logits.ndim), 1), (-1, c))
         out = cross_entropy(flat, labels.reshape(-1), weight, ignore_index, label_smoothing, reduction)
         return reshape(out, labels.shape) if reduction == "none" else out
     ignored = labels == ignore_index
-    if weight is None and not label_smoothing and not (of(labels).abstract or bool(ignored.any())):
+    if weight is None and not label_smoothing and not ignored.any():
         return _plain(logits, labels, reduction=reduction)
     return _general(logits, labels, ignored, weight, label_smoothing, reduction)
 
@@ -102,7 +104,7 @@ def _general(
     weights = wrap(counts) if weight is None else weight.detach().take(safe) * wrap(counts)
     losses = -squeeze(take_along_axis(scores, safe[:, None], 1), 1) * weights
     if smoothing:
-        spread = scores if weight is None else scores * expand_dims(weight, 0)
+        spread = scores if weight is None else scores * expand_dims(weight.detach(), 0)
         uniform = -sum(spread, axis=1) * wrap(counts) * (1.0 / logits.shape[1])
         losses = losses * (1.0 - smoothing) + uniform * smoothing
     if reduction == "mean":
@@ -113,6 +115,8 @@ def _general(
 def nll_loss(log_probabilities: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """-log_probabilities[target]: (N, C) and class numbers (N,); with log_softmax it is cross_entropy."""
     labels = _labels(log_probabilities, target, -100)
+    if of(raw(log_probabilities)).abstract:
+        return reduced(-log_probabilities[:, 0], reduction)
     return reduced(-squeeze(take_along_axis(log_probabilities, labels[:, None], 1), 1), reduction)
 
 

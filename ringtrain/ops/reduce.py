@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..backend.meta import MetaArray
-from ..tensor import Tensor, is_float
+from ..dtypes import is_float, wide
+from ..tensor import Tensor
 from .define import op, register
-from .elementwise import exp, log, sqrt, square, where
+from .elementwise import exp, log, square, where
 from .shape import reshape
 
 Axis = int | tuple[int, ...] | None
@@ -48,16 +51,36 @@ def _reduced(dtype: Callable[[Any], Any] | None = None) -> Callable:
     return rule
 
 
-def _wide(dtype: Any) -> Any:
-    """What a float of that dtype is accumulated in: float32 for 16 bits; None leaves NumPy's choice."""
-    return np.float32 if is_float(dtype) and dtype.itemsize == 2 else None
+def _widely(forward: Callable) -> Callable:
+    """A forward function that computes 16-bit floats in float32 and rounds its result once."""
+
+    def inside(xp: Any, x: Any, **attributes: Any) -> Any:
+        accumulator = wide(x.dtype)
+        if accumulator is None:
+            return forward(xp, x, **attributes)
+        return forward(xp, x.astype(accumulator), **attributes).astype(x.dtype)
+
+    # an op learns its attributes from the signature
+    inside.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return inside
 
 
-def _sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    wide = _wide(x.dtype)
-    if wide is None:
-        return x.sum(axis=axis, keepdims=keepdims)
-    return x.astype(wide).sum(axis=axis, keepdims=keepdims).astype(x.dtype)
+def _composed_widely(reduction: Callable) -> Callable:
+    """The same for a reduction that is composed of ops."""
+
+    @functools.wraps(reduction)
+    def inside(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        accumulator = wide(x.dtype)
+        if accumulator is None:
+            return reduction(x, *args, **kwargs)
+        return reduction(x.astype(accumulator), *args, **kwargs).astype(x.dtype)
+
+    return inside
+
+
+def _summed(dtype: Any) -> Any:
+    """The dtype of sums and products: small integers become int64, as in NumPy."""
+    return dtype if is_float(dtype) else np.zeros(0, dtype).sum().dtype
 
 
 def _spread(xp: Any, g: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
@@ -67,14 +90,22 @@ def _spread(xp: Any, g: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
 
 sum = op(
     "sum",
-    _sum,
+    _widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g, x_shape, axis),
-    shape=_reduced(lambda d: d if is_float(d) else np.zeros(0, d).sum().dtype),
+    shape=_reduced(_summed),
 )
 
 
 def _count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod(shape[a] for a in axes_of(axis, len(shape)))
+
+
+_mean = op(
+    "mean",
+    _widely(lambda xp, x, *, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims)),
+    lambda xp, g, x_shape, axis: _spread(xp, g / _count(x_shape, axis), x_shape, axis),
+    shape=_reduced(),
+)
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -84,9 +115,10 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     n = _count(x.shape, axis)
     if n == 0:
         raise ValueError(f"mean of no elements: axis {axis} of shape {x.shape}")
-    return sum(x, axis=axis, keepdims=keepdims) * (1.0 / n)
+    return _mean(x, axis=axis, keepdims=keepdims)
 
 
+@_composed_widely
 def var(x: Tensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """The variance over `axis`: mean squared deviation, divided by n - ddof (NumPy's default ddof is 0)."""
     n = _count(x.shape, axis)
@@ -97,8 +129,8 @@ def var(x: Tensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> 
 
 
 def std(x: Tensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The square root of `var`."""
-    return sqrt(var(x, axis, ddof, keepdims))
+    """The square root of `var`; its gradient where it is 0 is 0 (as in PyTorch)."""
+    return _root(var(x, axis, ddof, keepdims))
 
 
 def _extreme_vjp(xp: Any, g: Any, x: Any, out: Any, axis: Axis) -> Any:
@@ -122,23 +154,26 @@ min = op(
 )
 
 
+def _before(xp: Any, x: Any, n: int) -> Any:
+    """For each of the n elements of the last axis the product of those before it, in log2(n) steps that double."""
+    out = xp.concatenate([xp.ones_like(x[..., :1]), x[..., :-1]], axis=-1)
+    done = 1
+    while done < n:
+        out = xp.concatenate([out[..., :done], out[..., done:] * out[..., :-done]], axis=-1)
+        done *= 2
+    return out
+
+
 def _prod_vjp(xp: Any, g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """g times the product of all the others, exact where elements are zero: products from the left and the right."""
+    """g times the product of all the others, exact where elements are zero: of those before and those after it."""
     axes = axes_of(axis, len(x.shape))
     rest = tuple(i for i in range(len(x.shape)) if i not in axes)
     order = rest + axes
-    flat = xp.reshape(xp.transpose(x, order), (*(x.shape[i] for i in rest), -1))
-    parts = [flat[..., i : i + 1] for i in range(flat.shape[-1])]
-    left, right = [None], [None]
-    for k in range(len(parts) - 1):
-        left.append(parts[k] if left[-1] is None else left[-1] * parts[k])
-        right.append(parts[-1 - k] if right[-1] is None else right[-1] * parts[-1 - k])
-    others = []
-    for a, b in zip(left, reversed(right), strict=True):
-        others.append(a * b if a is not None and b is not None else a if a is not None else b)
-    if len(parts) == 1:
-        others = [parts[0] * 0.0 + 1.0]
-    others = xp.concatenate(others, axis=-1)
+    n = _count(x.shape, axis)
+    flat = xp.reshape(xp.transpose(x, order), (*(x.shape[i] for i in rest), n))
+    others = flat
+    if n:
+        others = _before(xp, flat, n) * xp.flip(_before(xp, xp.flip(flat, axis=-1), n), axis=-1)
     others = xp.reshape(others, tuple(x.shape[i] for i in order))
     back = tuple(order.index(i) for i in range(len(order)))
     return xp.transpose(others, back) * xp.reshape(g, kept(x.shape, axis))
@@ -146,9 +181,9 @@ def _prod_vjp(xp: Any, g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 
 prod = op(
     "prod",
-    lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims),
+    _widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims)),
     _prod_vjp,
-    _reduced(lambda d: d if is_float(d) else np.ones(0, d).prod().dtype),
+    _reduced(_summed),
 )
 
 argmax = op(
@@ -173,12 +208,13 @@ any = op(
 )
 cumsum = op(
     "cumsum",
-    lambda xp, x, *, axis: xp.cumsum(x, axis=axis),
+    _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
     lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis),
-    shape=lambda x, *, axis: x.shape,
+    shape=lambda x, *, axis: MetaArray(x.shape, _summed(x.dtype)),
 )
 
 
+@_composed_widely
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
     top = max(x.detach(), axis=axis, keepdims=True)
@@ -187,6 +223,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return out if keepdims else reshape(out, _reduced()(x, axis=axis).shape)
 
 
+@_composed_widely
 def norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over `axis`; its gradient where it is 0 is 0 (as in PyTorch)."""
     return _root(sum(square(x), axis=axis, keepdims=keepdims))
@@ -198,7 +235,8 @@ _root = op(
     lambda xp, g, out: xp.where(out == 0, 0.0, g / xp.where(out == 0, 1.0, out * 2.0)),
 )
 
-for _name, _fn in {"mean": mean, "var": var, "std": std, "logsumexp": logsumexp, "norm": norm}.items():
+_composed: dict[str, Callable] = {"mean": mean, "var": var, "std": std, "logsumexp": logsumexp, "norm": norm}
+for _name, _fn in _composed.items():
     register(_name, _fn)
 
 
@@ -211,7 +249,7 @@ def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 softmax = op(
     "softmax",
-    _softmax,
+    _widely(_softmax),
     lambda xp, g, out, axis: out * (g - xp.sum(g * out, axis=axis, keepdims=True)),
 )
 softmax.__doc__ = "exp(x) / sum(exp(x)) along `axis`, without overflow."
@@ -224,7 +262,7 @@ def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 log_softmax = op(
     "log_softmax",
-    _log_softmax,
+    _widely(_log_softmax),
     lambda xp, g, out, axis: g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True),
 )
 log_softmax.__doc__ = "log(softmax(x)) along `axis`, without overflow."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,30 @@ from .define import op, register
 
 
 def _viewing(result: Tensor, source: Any) -> Tensor:
-    """Marks a result that shares its source's memory as a view of it."""
-    if isinstance(source, Tensor) and isinstance(result._data, np.ndarray | object):
-        data = result._data
-        if getattr(data, "base", None) is not None and _shares(data, source._data):
-            share(source, result)
+    """Marks a result as a view of its source."""
+    if isinstance(source, Tensor):
+        share(source, result)
     return result
 
 
-def _shares(view: Any, source: Any) -> bool:
-    """Whether an array that a view op made lies in its source's memory."""
-    origin = source if source.base is None else source.base
-    return view.base is origin or view.base is source
+def _is_view(result: Any, source: Any) -> bool:
+    """Whether a reshaped array lies in its source's memory; arrays without values never do."""
+    base = getattr(result, "base", None)
+    return base is not None and (base is source or base is source.base)
+
+
+def axis_of(axis: int, ndim: int, name: str) -> int:
+    """An axis as a number in 0 .. ndim-1; raises ValueError, in the name of an op, where there is no such axis."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{name}: axis {axis} does not exist in a tensor of {ndim} axes")
+    return axis % ndim
 
 
 def _infer(shape: Sequence[int], size: int) -> tuple[int, ...]:
     """The shape with its -1 filled in; raises where it cannot hold `size` elements."""
     known = math.prod(n for n in shape if n != -1)
     out = tuple(size // known if n == -1 and known else n for n in shape)
-    if list(shape).count(-1) > 1 or math.prod(out) != size:
+    if -1 in out or list(shape).count(-1) > 1 or math.prod(out) != size:
         raise ValueError(f"{size} elements do not fit the shape {tuple(shape)}")
     return out
 
@@ -46,7 +52,8 @@ _reshape = op(
 
 def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """x in another shape; one length may be -1. A view where the memory allows, else a copy."""
-    return _viewing(_reshape(x, shape=(shape,) if isinstance(shape, int) else tuple(shape)), x)
+    out = _reshape(x, shape=(int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape))
+    return _viewing(out, x) if _is_view(out._data, raw(x)) else out
 
 
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
@@ -54,7 +61,7 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     n = x.ndim
     if n == 0:
         return reshape(x, (1,))
-    a, b = start_axis % n, end_axis % n
+    a, b = axis_of(start_axis, n, "flatten"), axis_of(end_axis, n, "flatten")
     if a > b:
         raise ValueError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
     return reshape(x, (*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
@@ -71,7 +78,7 @@ _transpose = op(
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """x with its axes in another order; None reverses them. A view."""
     n = x.ndim
-    order = tuple(range(n))[::-1] if axes is None else tuple(a % n for a in axes)
+    order = tuple(range(n))[::-1] if axes is None else tuple(axis_of(a, n, "transpose") for a in axes)
     if sorted(order) != list(range(n)):
         raise ValueError(f"transpose: axes {axes} are no permutation of the {n} axes of {x.shape}")
     return _viewing(_transpose(x, axes=order), x)
@@ -80,20 +87,22 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
 def swapaxes(x: Tensor, a: int, b: int) -> Tensor:
     """x with two axes exchanged. A view."""
     order = list(range(x.ndim))
+    a, b = axis_of(a, x.ndim, "swapaxes"), axis_of(b, x.ndim, "swapaxes")
     order[a], order[b] = order[b], order[a]
     return transpose(x, order)
 
 
 def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
     """x with one axis moved to another place. A view."""
-    order = [i for i in range(x.ndim) if i != source % x.ndim]
-    order.insert(destination % x.ndim, source % x.ndim)
+    a, b = axis_of(source, x.ndim, "moveaxis"), axis_of(destination, x.ndim, "moveaxis")
+    order = [i for i in range(x.ndim) if i != a]
+    order.insert(b, a)
     return transpose(x, order)
 
 
 def expand_dims(x: Tensor, axis: int) -> Tensor:
     """x with a new axis of length 1 at place `axis`. A view."""
-    a = axis % (x.ndim + 1)
+    a = axis_of(axis, x.ndim + 1, "expand_dims")
     return reshape(x, (*x.shape[:a], 1, *x.shape[a:]))
 
 
@@ -101,7 +110,7 @@ def squeeze(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """x without its axes of length 1, or without the given ones, which must have length 1. A view."""
     if axis is None:
         return reshape(x, [n for n in x.shape if n != 1])
-    axes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+    axes = {axis_of(a, x.ndim, "squeeze") for a in ((axis,) if isinstance(axis, int) else axis)}
     for a in axes:
         if x.shape[a] != 1:
             raise ValueError(f"squeeze: axis {a} of {x.shape} has length {x.shape[a]}, not 1")
@@ -173,9 +182,9 @@ def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
         raise ValueError("concatenate needs at least one tensor")
     shapes = [raw(x).shape for x in xs]
     n = len(shapes[0])
-    a = axis % n if n else 0
+    a = axis_of(axis, n, "concatenate")
     for s in shapes:
-        if len(s) != n or n == 0 or s[:a] != shapes[0][:a] or s[a + 1 :] != shapes[0][a + 1 :]:
+        if len(s) != n or s[:a] != shapes[0][:a] or s[a + 1 :] != shapes[0][a + 1 :]:
             raise ValueError(f"concatenate along axis {axis}: the shapes {shapes} differ in another axis")
     return _concatenate(*xs, axis=a, sizes=tuple(s[a] for s in shapes))
 
@@ -192,17 +201,19 @@ def split(x: Tensor, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
 
     Raises ValueError where the length cannot be divided.
     """
-    n = x.shape[axis]
+    a = axis_of(axis, x.ndim, "split")
+    n = x.shape[a]
     if isinstance(parts, int):
         if parts < 1 or n % parts:
             raise ValueError(f"split: axis {axis} of {x.shape} has {n} elements, which {parts} does not divide")
         edges = list(range(0, n + 1, n // parts)) if n else [0] * (parts + 1)
     else:
         edges = [0, *parts, n]
-    lead = (slice(None),) * (axis % x.ndim)
-    return [x[(*lead, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)]
+    lead = (slice(None),) * a
+    return [x[(*lead, slice(start, stop))] for start, stop in pairwise(edges)]
 
 
-_public = [reshape, flatten, transpose, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, flip, pad]
-for _fn in [*_public, concatenate, stack, split]:
+_views: list[Callable] = [reshape, flatten, transpose, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, flip]
+_joins: list[Callable] = [pad, concatenate, stack, split]
+for _fn in _views + _joins:
     register(_fn.__name__, _fn)
