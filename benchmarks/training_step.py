@@ -36,7 +36,11 @@ class Engine:
             environment["PYTHONPATH"] = str(HERE.parent)
         script = HERE / "engines" / f"{name}_steps.py"
         self.process = subprocess.Popen(
-            [python, str(script)], env=environment | ONE_THREAD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, str(script)],
+            env=environment | ONE_THREAD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         about = self._answer()
         self.name, self.version = about["name"], about["version"]
@@ -78,7 +82,10 @@ def measure(engines: list[Engine], works: list[str], repeats: int) -> dict[str, 
 
 
 def show(table: dict[str, dict[str, dict[str, float]]], engines: list[Engine]) -> None:
-    print(f"{platform.machine()}, {os.cpu_count()} cores, one thread; " + ", ".join(f"{e.name} {e.version}" for e in engines))
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, one thread; "
+        + ", ".join(f"{e.name} {e.version}" for e in engines)
+    )
     print(f"{'work':24}" + "".join(f"{e.name:>14}" for e in engines) + f"{'ringtrain / fastest peer':>28}")
     for work, row in table.items():
         unit, scale = ("us", 1e6) if work.startswith("tape") else ("ms", 1e3)

@@ -48,9 +48,7 @@ class Farewell:
         self._next_look = now + BETWEEN_LOOKS
         self._look()
         missing = [
-            rank
-            for rank in link.ranks
-            if rank in self._gone and self._gone[rank].get(link.key, 0) < link.headers
+            rank for rank in link.ranks if rank in self._gone and self._gone[rank].get(link.key, 0) < link.headers
         ]
         if missing:
             raise PeerFailedError(

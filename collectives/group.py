@@ -263,9 +263,7 @@ class Group:
         postscale: float = 1.0,
     ) -> Handle:
         """`reduce_scatter` in the background; x may be changed at once."""
-        return self._submit(
-            "reduce_scatter", verbs.reduce_scatter, self.size, x, op, name, prescale, postscale
-        )
+        return self._submit("reduce_scatter", verbs.reduce_scatter, self.size, x, op, name, prescale, postscale)
 
     # -- moving data ----------------------------------------------------------------------------
 
@@ -306,9 +304,7 @@ class Group:
         """
         return self._run("alltoall", verbs.alltoall, self.size, x, splits, name)
 
-    def alltoall_async(
-        self, x: Any, splits: Sequence[int] | None = None, *, name: str | None = None
-    ) -> Handle:
+    def alltoall_async(self, x: Any, splits: Sequence[int] | None = None, *, name: str | None = None) -> Handle:
         """`alltoall` in the background; x may be changed at once."""
         return self._submit("alltoall", verbs.alltoall, self.size, verbs.snapshot(x), splits, name)
 
@@ -322,9 +318,7 @@ class Group:
 
     def broadcast_object(self, obj: Any, root: int, *, name: str | None = None) -> Any:
         """Root's picklable object; the others' is not looked at."""
-        data = self._run(
-            "broadcast_object", lambda: verbs.broadcast_object(self.size, self.rank, obj, root, name)
-        )
+        data = self._run("broadcast_object", lambda: verbs.broadcast_object(self.size, self.rank, obj, root, name))
         return pickle.loads(data)
 
     def allgather_object(self, obj: Any, *, name: str | None = None) -> list[Any]:

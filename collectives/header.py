@@ -83,9 +83,7 @@ class Agreement:
         return known
 
     def _mismatch(self, calls: list[Call]) -> MismatchError:
-        differing = [
-            field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1
-        ]
+        differing = [field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1]
         by_rank = dict(zip(self.ranks, map(str, calls), strict=True))
         ranks_saying = defaultdict(list)
         for rank, text in by_rank.items():

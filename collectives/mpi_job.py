@@ -74,8 +74,7 @@ def launched_world(expected: int) -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise CollectiveError(
-            f"an MPI launcher started {expected} processes and no MPI library can be loaded ({error}): "
-            f"{INSTALL}"
+            f"an MPI launcher started {expected} processes and no MPI library can be loaded ({error}): {INSTALL}"
         ) from error
     size = MPI.COMM_WORLD.Get_size()
     if size != expected:
@@ -107,9 +106,7 @@ def _place(comm: Any) -> Place:
     local_rank = leaders[:rank].count(leaders[rank])
     # Ranks with the same local rank face each other across hosts; a host may have fewer ranks.
     across = sorted(leader for leader, count in Counter(leaders).items() if count > local_rank)
-    return Place(
-        rank, size, local_rank, leaders.count(leaders[rank]), across.index(leaders[rank]), len(across)
-    )
+    return Place(rank, size, local_rank, leaders.count(leaders[rank]), across.index(leaders[rank]), len(across))
 
 
 def _launcher_ends_job() -> bool:

@@ -63,9 +63,7 @@ def check(dtype: np.dtype, op: Op, prescale: float, postscale: float) -> None:
                 f"Average of {dtype} would have to round: use op=Sum and divide, or convert to a float dtype"
             )
     else:
-        raise TypeError(
-            f"{dtype} cannot be reduced: convert to a float of 16, 32 or 64 bits, an integer dtype or bool"
-        )
+        raise TypeError(f"{dtype} cannot be reduced: convert to a float of 16, 32 or 64 bits, an integer dtype or bool")
     if dtype.kind in "iub" and (prescale != 1 or postscale != 1):
         raise ValueError(f"prescale={prescale}, postscale={postscale} of {dtype}: scales need a float dtype")
 

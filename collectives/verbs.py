@@ -68,9 +68,7 @@ def _row_size(array: np.ndarray) -> int:
     return int(np.prod(array.shape[1:], dtype=np.int64))
 
 
-def allreduce(
-    size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float, in_place: bool
-) -> Work:
+def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float, in_place: bool) -> Work:
     array = as_target(x) if in_place else as_array(x)
     reduce.check(array.dtype, op, prescale, postscale)
     reduction = Reduction(op, size, float(prescale), float(postscale))
@@ -107,9 +105,7 @@ def grouped_allreduce(
         return arrays
 
     detail = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays)
-    call = Call(
-        "grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail
-    )
+    call = Call("grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail)
     return Work(call, move)
 
 
@@ -187,9 +183,7 @@ def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) 
     else:
         counts = [int(count) for count in splits]
         if len(counts) != size or min(counts) < 0 or sum(counts) != len(own):
-            raise ValueError(
-                f"splits={counts} must be {size} counts, one a rank, not negative, of sum {len(own)}"
-            )
+            raise ValueError(f"splits={counts} must be {size} counts, one a rank, not negative, of sum {len(own)}")
 
     def move(link: Link) -> Any:
         outgoing = np.array(counts, np.int64)

@@ -63,7 +63,9 @@ MODELS = {"mlp": mlp, "cnn": cnn, "lenet": lenet}
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a classifier of digits or of Fashion-MNIST.")
-    parser.add_argument("--data", choices=DATASETS, default="digits", help="data set (default: digits, which is built in)")
+    parser.add_argument(
+        "--data", choices=DATASETS, default="digits", help="data set (default: digits, which is built in)"
+    )
     parser.add_argument("--root", help="folder with the files of MNIST or Fashion-MNIST (default: $RINGTRAIN_DATA)")
     parser.add_argument("--model", choices=MODELS, default="cnn")
     parser.add_argument("--epochs", type=positive, help="default: 10; digits 30")

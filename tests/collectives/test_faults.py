@@ -151,9 +151,7 @@ def test_work_that_nobody_waited_for_is_done_before_the_end():
 
 
 def test_work_that_one_rank_alone_submitted_does_not_hang_the_end():
-    status, _, stderr, seconds = run(
-        "c.init()\nif c.rank() == 1: c.allreduce_async(np.ones(3), name='lonely')"
-    )
+    status, _, stderr, seconds = run("c.init()\nif c.rank() == 1: c.allreduce_async(np.ones(3), name='lonely')")
     assert status != 0 and seconds < BOUND
     assert "allreduce 'lonely'" in stderr and "ranks 0, 2 left the job" in stderr
 

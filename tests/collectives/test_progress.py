@@ -59,9 +59,7 @@ def test_a_wait_that_times_out_names_what_it_waits_for_and_may_be_repeated(group
             return float(g.allreduce(np.array(2.0), Sum, name="late"))
         handle = g.allreduce_async(np.array(1.0), Sum, name="late")
         assert not handle.done()
-        with pytest.raises(
-            StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"
-        ):
+        with pytest.raises(StallError, match=r"allreduce 'late' float64\[\] op=Sum is not complete after 0.01 s"):
             handle.wait(0.01)
         first_waited.set()
         return float(handle.wait())
@@ -76,9 +74,7 @@ def test_a_rank_that_does_not_come_is_a_stall_and_the_group_says_so_from_then_on
         with pytest.raises(StallError, match=r"allreduce 'w' float64\[\] op=Sum: no answer") as caught:
             g.allreduce(np.array(1.0), Sum, name="w")
         assert caught.value.missing == (0,)
-        with pytest.raises(
-            CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"
-        ):
+        with pytest.raises(CollectiveError, match="barrier: this group cannot communicate any more: allreduce 'w'"):
             g.barrier()
         with pytest.raises(CollectiveError, match="cannot communicate any more"):
             g.allreduce_async(np.array(1.0)).wait()
@@ -113,9 +109,7 @@ def test_an_error_that_nobody_waits_for_is_printed_in_the_end(capsys):
     with pytest.raises(ZeroDivisionError):
         heard.wait()
     progress.close()
-    assert capsys.readouterr().err == (
-        "unheard failed and nobody waited for it: integer division or modulo by zero\n"
-    )
+    assert capsys.readouterr().err == ("unheard failed and nobody waited for it: integer division or modulo by zero\n")
     assert unheard.done()
 
 

@@ -129,9 +129,7 @@ def test_a_rank_sends_no_more_than_it_must(ranks, n, dtype):
 
 def test_counts_stay_small_however_large_the_data(ranks):
     """No message is longer than a chunk, so no count comes near 2**31."""
-    _, fabric = ranks(
-        2, lambda link: ring.allreduce(link, values(link.rank, 4096), Reduction(Op.Sum, 2), 1024)
-    )
+    _, fabric = ranks(2, lambda link: ring.allreduce(link, values(link.rank, 4096), Reduction(Op.Sum, 2), 1024))
     assert fabric.messages == [16, 16] and fabric.sent == [16 * 1024] * 2
 
 
@@ -139,9 +137,7 @@ def test_sixteen_bits_are_rounded_once(ranks):
     """2048 + 1 + 1 + 1 is 2051 in float32 and rounds to 2052; rounding every sum would stay at 2048."""
 
     def work(link):
-        return allreduce(
-            link, np.array([2048 if link.rank == 0 else 1] * 8, np.float16), Reduction(Op.Sum, 4)
-        )
+        return allreduce(link, np.array([2048 if link.rank == 0 else 1] * 8, np.float16), Reduction(Op.Sum, 4))
 
     for result in ranks(4, work)[0]:
         assert (result == 2052).all()

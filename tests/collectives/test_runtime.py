@@ -85,9 +85,7 @@ def test_a_launcher_of_another_mpi_is_an_error_and_not_three_lonely_ranks():
     if run("from mpi4py import MPI").returncode:
         pytest.skip("no MPI library is installed")
     # The library starts alone, as it does under a launcher that it does not know.
-    done = run(
-        "import os; from mpi4py import MPI; os.environ['PMI_SIZE'] = '3'; import collectives as c; c.init()"
-    )
+    done = run("import os; from mpi4py import MPI; os.environ['PMI_SIZE'] = '3'; import collectives as c; c.init()")
     assert done.returncode == 1, code
     assert "the launcher started 3 processes and the MPI library in this one" in done.stderr
     assert "sees 1: they are of different MPIs" in done.stderr

@@ -102,9 +102,7 @@ def test_any_layout_in_place_and_not(groups, n, layout):
         return total, x, y
 
     for total, in_place, sent in groups(n, work):
-        assert (
-            (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
-        )
+        assert (total == everyone(n).sum(0)).all() and (in_place == total).all() and (sent == own(n - 1)).all()
 
 
 def test_ranks_may_differ_in_layout(groups):
