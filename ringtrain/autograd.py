@@ -34,18 +34,19 @@ class Node:
 
     edges, slots  for each input the node that made it (None: no gradient) and which output of that node it is
     saved         raw arrays and attributes, as the plan orders them; None once backward has freed them
-    checks        version cell, count, version cell, count, ... of the plan's arrays, one pair each
+    cells, stamp  the version cells of the plan's arrays, and the sum of their counts, which only ever grow
     shape, dtype  of the output; of a node with several outputs, lists
     """
 
-    __slots__ = ("checks", "dtype", "edges", "op", "plan", "saved", "shape", "slots", "taps")
+    __slots__ = ("cells", "dtype", "edges", "op", "plan", "saved", "shape", "slots", "stamp", "taps")
 
     op: Any
     plan: Any
     edges: tuple
     slots: tuple
     saved: Any
-    checks: Any
+    cells: Sequence[list]
+    stamp: int
     shape: Any
     dtype: Any
     taps: list | None
@@ -58,13 +59,14 @@ class Node:
                 f"the graph of {self.op.name} has been freed by an earlier backward; "
                 "pass retain_graph=True to that one to go through it twice"
             )
-        checks = self.checks
-        for i in range(0, len(checks), 2):
-            if checks[i][0] != checks[i + 1]:
-                raise RuntimeError(
-                    f"a tensor that the gradient of {self.op.name} needs was changed in place since it was used "
-                    f"(version {checks[i][0]}, expected {checks[i + 1]}); change a copy of it instead"
-                )
+        stamp = self.stamp
+        for cell in self.cells:
+            stamp -= cell[0]
+        if stamp:
+            raise RuntimeError(
+                f"a tensor that the gradient of {self.op.name} needs was changed in place since it was used "
+                f"({-stamp} writes); change a copy of it instead"
+            )
         if xp is taped:
             saved = self._as_tensors(saved)
         return self.plan.run(xp, g, saved)
@@ -76,7 +78,7 @@ class Node:
             if not hasattr(saved[k], "shape"):
                 continue
             t = values[k] = wrap(saved[k])
-            t._version = self.checks[2 * k]
+            t._version = self.cells[k]
             if i is None:
                 t._node = self
             elif self.edges[i] is not None:
@@ -290,19 +292,19 @@ def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: t
     node.edges = edges
     node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
     saved: list[Any] = []
-    checks: list[Any] = []
+    cells: list[list] = []
     for i in plan.arrays:
         source = first if i is None else inputs[i]
-        cell = source._version if isinstance(source, Tensor) else UNCHANGED
+        cells.append(source._version if isinstance(source, Tensor) else UNCHANGED)
         saved.append(source._data if isinstance(source, Tensor) else source)
-        checks += (cell, cell[0])
     for key in plan.extras:
         if isinstance(key, str):
             saved.append(attributes[key] if key in attributes else op.defaults[key])
         else:
             saved.append(getattr(arrays[key], "shape", ()))
     node.saved = saved
-    node.checks = checks
+    node.cells = cells
+    node.stamp = sum([cell[0] for cell in cells])
     node.taps = None
     if len(outs) == 1:
         node.shape = first._data.shape

@@ -8,6 +8,7 @@ gradient and fires its hooks at once, while the rest of the pass still runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from .autograd import Node, mode, taped
 from .tensor import Leaf, Tensor, describe, raw, wrap
 
 __all__ = ["backward", "grad", "sum_to"]
+
+_ndarray = np.ndarray
 
 
 def backward(
@@ -122,49 +125,44 @@ class _Pass:
                         _arrive(node, g)
                     continue
                 if g is None or (useful is not None and node not in useful):
-                    results: Any = None
+                    results: Any = repeat(None)
                 else:
-                    results = node.vjp(taped if create else _library(g), g)
-                self.send(node, results, ready)
+                    results = node.vjp(taped if create else np if type(g) is _ndarray else _library(g), g)
+                for edge, slot, result in zip(node.edges, node.slots, results):  # noqa: B905  results may be endless
+                    if edge is None:
+                        continue
+                    if result is not None:
+                        self.send(node, edge, slot, result)
+                    left = pending[edge] = pending[edge] - 1
+                    if not left:
+                        ready.append(edge)
                 if not retain:
                     node.saved = None
         finally:
             mode.grad = before
         return [] if targets is None else [wanted[t._node, t._slot] for t in targets]
 
-    def send(self, node: Node, results: Any, ready: list) -> None:
-        """Sends a node's results along its edges, and readies the nodes that wait for nothing more."""
-        pending, flow = self.pending, self.flow
-        slots = node.slots
-        for k, edge in enumerate(node.edges):
-            if edge is None:
-                continue
-            if results is not None:
-                g = results[k]
-                if g is not None:
-                    slot = slots[k]
-                    shape, dtype = (edge.shape, edge.dtype) if slot is None else (edge.shape[slot], edge.dtype[slot])
-                    if g.shape != shape:
-                        g = _fit(node, k, g, shape)
-                    if g.dtype is not dtype and g.dtype != dtype:
-                        g = g.astype(dtype)
-                    if slot is None and edge not in flow:
-                        flow[edge] = g
-                    else:
-                        self.add(edge, slot, g)
-            left = pending[edge] = pending[edge] - 1
-            if not left:
-                ready.append(edge)
+    def send(self, node: Node, edge: Any, slot: int | None, g: Any) -> None:
+        """Sends a gradient along an edge, in the shape and dtype of what the edge leads to."""
+        shape, dtype = (edge.shape, edge.dtype) if slot is None else (edge.shape[slot], edge.dtype[slot])
+        if g.shape != shape:
+            g = _fit(node, g, shape)
+        if g.dtype is not dtype and g.dtype != dtype:
+            g = g.astype(dtype)
+        if slot is None and edge not in self.flow:
+            self.flow[edge] = g
+        else:
+            self.add(edge, slot, g)
 
 
-def _fit(node: Node, k: int, g: Any, shape: tuple[int, ...]) -> Any:
+def _fit(node: Node, g: Any, shape: tuple[int, ...]) -> Any:
     """A gradient summed over broadcast axes; raises where the op's vjp gave a shape that no broadcast explains."""
     try:
         fits = np.broadcast_shapes(g.shape, shape) == g.shape
     except ValueError:
         fits = False
     if not fits or not node.op.broadcasts:
-        raise RuntimeError(f"the vjp of {node.op.name} gave input {k} a gradient of shape {g.shape}, not {shape}")
+        raise RuntimeError(f"the vjp of {node.op.name} gave an input a gradient of shape {g.shape}, not {shape}")
     return sum_to(g, shape)
 
 

@@ -6,6 +6,7 @@ of a few elements the engine's own time is what counts, and these two are most o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
 from ..backend import of
 from ..backend.meta import MetaArray
 from ..dtypes import settled
-from ..tensor import Tensor, is_float
+from ..tensor import Tensor
 
 __all__ = ["binary", "op", "register", "unary"]
 
@@ -43,53 +44,71 @@ def op(
     return made
 
 
-def _wrap(data: Any) -> Tensor:
+def _made(data: Any) -> Tensor:
+    """A tensor outside the graph around what NumPy made."""
     out = _new(Tensor)
     out._data = data if type(data) is _ndarray or not isinstance(data, np.generic) else np.asarray(data)
-    out._node = None
-    out._slot = None
+    out._node = out._slot = None
     out._version = [0]
     return out
 
 
-def _node(op: Op, plan: Any, edges: tuple, slots: tuple, saved: list, checks: list, out: Tensor) -> None:
-    node = _new(Node)
-    node.op = op
-    node.plan = plan
-    node.edges = edges
-    node.slots = slots
-    node.saved = saved
-    node.checks = checks
-    node.shape = out._data.shape
-    node.dtype = out._data.dtype
-    node.taps = None
-    out._node = node
+class _Saver:
+    """Picks what a plan saves from (input, ..., output), as one call into C where there are several."""
+
+    __slots__ = ("pick", "plan", "single")
+
+    def __init__(self, plan: Any, inputs: int) -> None:
+        self.plan = plan
+        places = [inputs if i is None else i for i in plan.arrays]
+        self.single = places[0] if len(places) == 1 else None
+        self.pick = operator.itemgetter(*places) if len(places) > 1 else None
+
+    def node(self, op: Op, edges: tuple, slots: tuple, values: tuple, cells: tuple, out: Tensor) -> None:
+        """Puts `out` into the graph; values and cells are those of the inputs, then of the output."""
+        node = _new(Node)
+        node.op = op
+        node.plan = self.plan
+        node.edges = edges
+        node.slots = slots
+        data = out._data
+        node.shape = data.shape
+        node.dtype = data.dtype
+        node.taps = None
+        if self.pick is not None:
+            node.saved = self.pick(values)
+            picked = node.cells = self.pick(cells)
+            stamp = 0
+            for cell in picked:
+                stamp += cell[0]
+            node.stamp = stamp
+        elif self.single is not None:
+            node.saved = (values[self.single],)
+            cell = cells[self.single]
+            node.cells = (cell,)
+            node.stamp = cell[0]
+        else:
+            node.saved = node.cells = ()
+            node.stamp = 0
+        out._node = node
 
 
 def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = "") -> Callable[[Any], Tensor]:
     """An elementwise op of one input. forward: (xp, x); vjp: (xp, g[, x][, out])."""
     made = Op(name, lambda xp, x: settled(forward(xp, x), (x,)), vjp)
     plan = made.plan((True,))
-    wanted = plan.arrays if plan else ()
+    saver = _Saver(plan, 1) if plan else None
 
     def call(x: Any) -> Tensor:
         if not isinstance(x, Tensor) or of(x._data).abstract:
             return made(x)
         data = x._data
-        out = _wrap(forward(np if type(data) is _ndarray else of(data).xp, data))
+        out = _made(forward(np if type(data) is _ndarray else of(data).xp, data))
         if out._data.dtype is not data.dtype:
             out._data = settled(out._data, (data,))
         edge = x._node
-        if edge is not None and mode.grad and plan is not None and is_float(out._data.dtype):
-            saved = []
-            checks = []
-            for i in wanted:
-                source = x if i == 0 else out
-                cell = source._version
-                saved.append(source._data)
-                checks.append(cell)
-                checks.append(cell[0])
-            _node(made, plan, (edge,), (x._slot,), saved, checks, out)
+        if edge is not None and saver is not None and mode.grad:
+            saver.node(made, (edge,), (x._slot,), (data, out._data), (x._version, out._version), out)
         return out
 
     return _named(call, name, doc, made)
@@ -103,35 +122,35 @@ def binary(
     forward: (a, b), an operator or ufunc that dispatches on its arguments; vjp: one (xp, g, ...) for each input.
     """
     made = Op(name, lambda xp, a, b: settled(forward(a, b), (a, b)), vjp, broadcasts=True)
-    plans = {(n, m): made.plan((n, m)) for n in (False, True) for m in (False, True)}
+    plans = [made.plan(needs) for needs in ((True, False), (False, True), (True, True))]
+    first, second, both = (_Saver(plan, 2) if plan else None for plan in plans)
 
     def call(a: Any, b: Any) -> Tensor:
-        x = a._data if isinstance(a, Tensor) else a
-        y = b._data if isinstance(b, Tensor) else b
+        if isinstance(a, Tensor):
+            x, e, s, ca = a._data, a._node, a._slot, a._version
+        else:
+            x, e, s, ca = a, None, None, UNCHANGED
+        if isinstance(b, Tensor):
+            y, f, t, cb = b._data, b._node, b._slot, b._version
+        else:
+            y, f, t, cb = b, None, None, UNCHANGED
         plain, other = type(x) is _ndarray, type(y) is _ndarray
-        if not (plain or other) or type(x) is MetaArray or type(y) is MetaArray:
+        if not (plain and other) and (not (plain or other) or type(x) is MetaArray or type(y) is MetaArray):
             return made(a, b)
         try:
-            out = _wrap(forward(x, y))
+            z = forward(x, y)
         except (ValueError, TypeError) as error:
             raise explained(error, name, (x, y)) from error
-        if not (plain and other):
-            out._data = settled(out._data, (x, y))
-        if mode.grad:
-            e, s, ca = (a._node, a._slot, a._version) if x is not a else (None, None, UNCHANGED)
-            f, t, cb = (b._node, b._slot, b._version) if y is not b else (None, None, UNCHANGED)
-            if e is not None or f is not None:
-                plan = plans[e is not None, f is not None]
-                if plan is None or not is_float(out._data.dtype):
-                    return out
-                saved = []
-                checks: list = []
-                for i in plan.arrays:
-                    value, cell = (x, ca) if i == 0 else (y, cb) if i == 1 else (out._data, out._version)
-                    saved.append(value)
-                    checks.append(cell)
-                    checks.append(cell[0])
-                _node(made, plan, (e, f), (s, t), saved, checks, out)
+        if not (plain and other) and z.dtype is not (x.dtype if plain else y.dtype):
+            z = settled(z, (x, y))
+        out = _new(Tensor)
+        out._data = z if type(z) is _ndarray or not isinstance(z, np.generic) else np.asarray(z)
+        out._node = out._slot = None
+        version = out._version = [0]
+        if e is not None or f is not None:
+            saver = second if e is None else first if f is None else both
+            if saver is not None and mode.grad:
+                saver.node(made, (e, f), (s, t), (x, y, z), (ca, cb, version), out)
         return out
 
     return _named(call, name, doc, made)

@@ -68,7 +68,7 @@ def _detached(x: Tensor) -> Tensor:
     node = object.__new__(Node)
     node.op, node.plan = _identity, _identity.plan((True,))
     node.edges, node.slots = (), ()
-    node.saved, node.checks, node.taps = [], [], None
+    node.saved, node.cells, node.stamp, node.taps = [], (), 0, None
     node.shape, node.dtype = x._data.shape, x._data.dtype
     out = wrap(x._data)
     out._node, out._version = node, x._version
