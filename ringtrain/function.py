@@ -100,7 +100,7 @@ class Function:
             node.op, node.plan = cls, _Plan(cls, len(args))
             node.edges = edges
             node.slots = tuple(a._slot if isinstance(a, Tensor) else None for a in args)
-            node.saved, node.checks, node.taps = (ctx,), (), None
+            node.saved, node.cells, node.stamp, node.taps = (ctx,), (), 0, None
             single = len(outs) == 1
             node.shape = outs[0].shape if single else [t.shape for t in outs]
             node.dtype = outs[0].dtype if single else [t.dtype for t in outs]
