@@ -38,8 +38,8 @@ SMOOTH = [
         x, None, None, w, b, training=True)),
     ("mse_loss", [(13,), (13,)], rt.nn.mse_loss, F.mse_loss),
     ("l1_loss", [(13,), (13,)], rt.nn.l1_loss, F.l1_loss),
-    ("huber_loss", [(13,), (13,)], lambda a, b: rt.nn.huber_loss(a, b, 0.5), lambda a, b: F.huber_loss(a, b, delta=0.5)),
-    ("binary cross-entropy", [(13,), (13,)], rt.nn.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits),
+    ("huber_loss", [(13,), (13,)], lambda *a: rt.nn.huber_loss(*a, 0.5), lambda *a: F.huber_loss(*a, delta=0.5)),
+    ("with_logits", [(13,), (13,)], rt.nn.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits),
 ]  # fmt: skip
 KINKS = [
     ("relu", rt.nn.relu, F.relu, [-1, 0, 2]),
