@@ -15,6 +15,7 @@ import numpy as np
 
 from . import backend as backends
 from .autograd import Node, mode, taped
+from .dtypes import wide
 from .tensor import Leaf, Tensor, describe, raw, wrap
 
 __all__ = ["backward", "grad", "sum_to"]
@@ -71,7 +72,10 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     lead = len(g.shape) - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
     if axes:
-        g = g.sum(axis=axes, keepdims=True)
+        if isinstance(g, Tensor):
+            g = g.sum(axis=axes, keepdims=True)
+        else:
+            g = g.sum(axis=axes, keepdims=True, dtype=wide(g.dtype))
     return g.reshape(shape)
 
 

@@ -141,7 +141,7 @@ def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:
 
 def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
     """x at one index per position along `axis`; indices broadcast against x in the other axes."""
-    array = raw(indices)
+    array = np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)
     if len(array.shape) != x.ndim:
         raise ValueError(f"take_along_axis: indices have {len(array.shape)} axes, the tensor has {x.ndim}")
     a = axis_of(axis, x.ndim, "take_along_axis")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import Op
 from ..backend.meta import MetaArray
 from ..dtypes import is_float, wide
 from ..tensor import Tensor
@@ -63,6 +64,11 @@ def _widely(forward: Callable) -> Callable:
     # an op learns its attributes from the signature
     inside.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
     return inside
+
+
+def _again(reduction: Op, xp: Any, x: Any, **attributes: Any) -> Any:
+    """An op within a vjp: recorded on tensors, and on raw arrays of 16 bits as wide as in forward."""
+    return reduction(x, **attributes) if isinstance(x, Tensor) else reduction.forward(xp, x, **attributes)
 
 
 def _composed_widely(reduction: Callable) -> Callable:
@@ -137,7 +143,7 @@ def _extreme_vjp(xp: Any, g: Any, x: Any, out: Any, axis: Axis) -> Any:
     """The gradient goes to the extreme element; ties share it equally (as PyTorch's amax)."""
     keep = kept(x.shape, axis)
     hit = (x == xp.reshape(out, keep)).astype(g.dtype)
-    return hit * (xp.reshape(g, keep) / xp.sum(hit, axis=axes_of(axis, len(x.shape)), keepdims=True))
+    return hit * (xp.reshape(g, keep) / _again(sum, xp, hit, axis=axes_of(axis, len(x.shape)), keepdims=True))
 
 
 max = op(
@@ -209,7 +215,7 @@ any = op(
 cumsum = op(
     "cumsum",
     _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
-    lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis),
+    lambda xp, g, axis: xp.flip(_again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
     shape=lambda x, *, axis: MetaArray(x.shape, _summed(x.dtype)),
 )
 
@@ -250,7 +256,7 @@ def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 softmax = op(
     "softmax",
     _widely(_softmax),
-    lambda xp, g, out, axis: out * (g - xp.sum(g * out, axis=axis, keepdims=True)),
+    lambda xp, g, out, axis: out * (g - _again(sum, xp, g * out, axis=axis, keepdims=True)),
 )
 softmax.__doc__ = "exp(x) / sum(exp(x)) along `axis`, without overflow."
 
@@ -263,6 +269,6 @@ def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 log_softmax = op(
     "log_softmax",
     _widely(_log_softmax),
-    lambda xp, g, out, axis: g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True),
+    lambda xp, g, out, axis: g - xp.exp(out) * _again(sum, xp, g, axis=axis, keepdims=True),
 )
 log_softmax.__doc__ = "log(softmax(x)) along `axis`, without overflow."

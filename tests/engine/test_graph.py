@@ -190,7 +190,7 @@ def test_grad_runs_no_vjp_below_its_targets():
 
 def test_grad_of_what_was_not_used():
     x, unused = leaf(1.0), leaf(2.0)
-    with pytest.raises(RuntimeError, match="input 1.*allow_unused=True"):
+    with pytest.raises(RuntimeError, match=r"input 1.*allow_unused=True"):
         rt.grad((x * x).sum(), [x, unused], retain_graph=True)
     assert rt.grad((x * x).sum(), [x, unused], allow_unused=True)[1] is None
     with pytest.raises(RuntimeError, match=r"input 0 of grad \(float64\[1\]\) does not require"):
