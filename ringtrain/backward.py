@@ -150,7 +150,7 @@ class _Pass:
         """Sends a gradient along an edge, in the shape and dtype of what the edge leads to."""
         shape, dtype = (edge.shape, edge.dtype) if slot is None else (edge.shape[slot], edge.dtype[slot])
         if g.shape != shape:
-            g = _fit(node, g, shape)
+            g = _fit(node, edge, g, shape)
         if g.dtype is not dtype and g.dtype != dtype:
             g = g.astype(dtype)
         if slot is None and edge not in self.flow:
@@ -159,14 +159,15 @@ class _Pass:
             self.add(edge, slot, g)
 
 
-def _fit(node: Node, g: Any, shape: tuple[int, ...]) -> Any:
+def _fit(node: Node, edge: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """A gradient summed over broadcast axes; raises where the op's vjp gave a shape that no broadcast explains."""
     try:
         fits = np.broadcast_shapes(g.shape, shape) == g.shape
     except ValueError:
         fits = False
     if not fits or not node.op.broadcasts:
-        raise RuntimeError(f"the vjp of {node.op.name} gave an input a gradient of shape {g.shape}, not {shape}")
+        k = node.edges.index(edge)
+        raise RuntimeError(f"the vjp of {node.op.name} gave input {k} a gradient of shape {g.shape}, not {shape}")
     return sum_to(g, shape)
 
 

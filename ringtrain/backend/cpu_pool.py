@@ -12,9 +12,9 @@ import numpy as np
 def _kernels() -> tuple[Any, Any]:
     from numba import njit
 
-    options = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+    jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
-    @njit(**options)
+    @jit
     def forward(x, out, best, kh, kw, sh, sw, ph, pw):
         n, h, w, c = x.shape
         _, oh, ow, _ = out.shape
@@ -38,7 +38,7 @@ def _kernels() -> tuple[Any, Any]:
                                         out[b, i, j, q] = value
                                         best[b, i, j, q] = place
 
-    @njit(**options)
+    @jit
     def backward(g, best, gx):
         n, oh, ow, c = g.shape
         w = gx.shape[2]

@@ -40,7 +40,7 @@ def allreduce(
     x: Any, op: Any = Average, *, name: str | None = None, prescale: float = 1.0, postscale: float = 1.0
 ) -> Any:
     """The reduction of all ranks' x by op, on every rank: postscale * op(prescale * x)."""
-    options = {"name": name, "prescale": prescale, "postscale": postscale}
+    options: dict[str, Any] = {"name": name, "prescale": prescale, "postscale": postscale}
     if isinstance(x, Tensor) and x.requires_grad:
         return _Allreduce.apply(x, op, options)
     return _like(x, collectives.allreduce(raw(x), op, **options))

@@ -48,7 +48,7 @@ def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = np.i
     """start, start + step, ... below stop; one argument counts from 0."""
     first: Any = 0 if stop is None else start
     end: Any = start if stop is None else stop
-    return Tensor(np.arange(first, end, step, dtype))
+    return Tensor(np.arange(first, end, step, dtype=np.dtype(dtype)))
 
 
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

@@ -212,7 +212,7 @@ any = op(
     lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
 )
-cumsum = op(
+cumsum: Op = op(
     "cumsum",
     _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
     lambda xp, g, axis: xp.flip(_again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
