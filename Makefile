@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(MPI)
 RUN   := $(BIN)/ringtrain run
 
-.PHONY: setup train test test-serial test-mpi bench lint clean
+.PHONY: setup train test test-serial test-mpi bench peers lint clean
 
 setup: $(READY)
 
@@ -33,6 +33,17 @@ test-mpi: setup
 bench: setup
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/scaling.py
+
+# What benchmarks compare with, each in an environment of its own (about 2 GB).
+peers: .peers/torch/bin/python .peers/mxnet/bin/python
+
+.peers/torch/bin/python:
+	$(PYTHON) -m venv .peers/torch
+	.peers/torch/bin/pip install --quiet --disable-pip-version-check numpy torch==2.13.0
+
+.peers/mxnet/bin/python:
+	$(PYTHON) -m venv .peers/mxnet
+	.peers/mxnet/bin/pip install --quiet --disable-pip-version-check 'numpy<1.24' mxnet==1.9.1
 
 lint: setup
 	$(BIN)/ruff check .
