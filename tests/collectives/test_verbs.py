@@ -166,13 +166,15 @@ def test_overflow_is_no_warning(groups, n, small):
 
     def work(g):
         return [
+            g.allreduce(np.full(9, 2e38, np.float32), Sum),
             g.allreduce(np.full(9, 2e38, np.float32), Sum, prescale=3),
             g.allreduce(np.full(9, 6e4, np.float16), Sum, postscale=3),
             g.allreduce(np.full(9, 100, np.uint8), Sum),
         ]
 
-    for single, half, wrapped in groups(n, work, small=small):
-        assert np.isinf(single).all() and np.isinf(half).all() and (wrapped == 100 * n % 256).all()
+    for single, scaled, half, wrapped in groups(n, work, small=small):
+        assert (single == (np.inf if n > 1 else np.float32(2e38))).all()
+        assert np.isinf(scaled).all() and np.isinf(half).all() and (wrapped == 100 * n % 256).all()
 
 
 def test_allgather_of_different_lengths(groups, n, small):
