@@ -368,6 +368,7 @@ def test_average_of_integers_names_the_remedy(groups):
         (lambda g: g.send(1.0, 5), ValueError, "of 2 cannot exchange messages with rank 5"),
         (lambda g: g.recv(1.0, g.rank), ValueError, "cannot exchange messages with rank"),
         (lambda g: g.send(1.0, 1 - g.rank, tag=-1), ValueError, "tag=-1 must be in 0"),
+        (lambda g: g.send([{}], 1 - g.rank), TypeError, "use broadcast_object"),
         (lambda g: Group([0, 0], parent=g), ValueError, "must be distinct ranks of a group of 2"),
         (lambda g: g.broadcast_object(lambda: 0, 0), Exception, "pickle|disagree"),
     ],
