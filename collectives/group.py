@@ -7,32 +7,20 @@ group; ranks in errors count within the world.
 
 import pickle
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import p2p, routes, verbs
-from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
-from .header import Agreement, Call, name_ranks
+from .header import Call
 from .link import Link
-from .progress import Handle, Progress
+from .membership import Membership
+from .progress import Handle
 from .reduce import Op
 from .verbs import Work
 
 
-class Failure(NamedTuple):
-    """What stopped a group while messages were under way.
-
-    The frames of the error's traceback own the buffers and requests of those messages. They must
-    outlive the group, because a message that arrives late is still written there.
-    """
-
-    reason: str
-    error: BaseException
-
-
-class Group:
+class Group(Membership):
     """Some ranks of a parent group, the world unless told otherwise, in a new order.
 
     ranks: distinct ranks of the parent. Creating a group is collective over the parent: ranks that
@@ -51,43 +39,8 @@ class Group:
     @classmethod
     def _unattached(cls) -> "Group":
         group = cls.__new__(cls)
-        group._attach(None, ())
+        Membership.__init__(group)
         return group
-
-    def _attach(self, link: Link | None, ranks: Sequence[int]) -> None:
-        """Speak over `link`, whose ranks are `ranks` of the world; over nothing with None."""
-        self._link = link
-        self.ranks = tuple(ranks)
-        self._agreement = Agreement(link, self.ranks) if link else None
-        self._progress = Progress()
-        self._failure: Failure | None = None
-        self._children: list[Group] = []
-
-    def _close(self) -> "Failure | None":
-        """Finish queued work here and in every group formed from this one, and speak no more.
-
-        Returns what had failed, which is to be kept: see `Failure`.
-        """
-        failures = [child._close() for child in self._children]
-        self._progress.close()
-        failures.append(self._failure)
-        self._attach(None, ())
-        return next((failure for failure in failures if failure), None)
-
-    @property
-    def included(self) -> bool:
-        """Whether this rank is in the group."""
-        return self._link is not None
-
-    @property
-    def rank(self) -> int:
-        """This rank's number within the group."""
-        return self._here("rank").rank
-
-    @property
-    def size(self) -> int:
-        """How many ranks the group has."""
-        return len(self.ranks)
 
     def __repr__(self) -> str:
         return f"Group(ranks={list(self.ranks)})"
@@ -339,7 +292,8 @@ class Group:
         """
         link = self._here("send")
         p2p.check(link, to, tag)
-        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, verbs.as_array(x), to, tag))
+        array = verbs.as_array(x)
+        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag))
 
     def recv(self, like: Any, source: int, tag: int = 0) -> np.ndarray:
         """A new array from a rank that calls `send`, of the shape and dtype of `like`.
@@ -348,69 +302,11 @@ class Group:
         """
         link = self._here("recv")
         p2p.check(link, source, tag)
+        model = verbs.as_array(like)
         return self._guarded(
             f"recv from rank {self.ranks[source]}",
-            lambda: p2p.recv(link, verbs.as_array(like), source, tag, self.ranks),
+            lambda: p2p.recv(link, model, source, tag, self.ranks),
         )
-
-    # -- how a verb runs ------------------------------------------------------------------------
-
-    def _here(self, verb: str) -> Link:
-        if self._link is None:
-            if self.ranks:
-                raise CollectiveError(f"{verb}: this rank is not in the group of {name_ranks(self.ranks)}")
-            raise CollectiveError(f"{verb}: call collectives.init() first; a group lasts until shutdown()")
-        return self._link
-
-    def _run(self, verb: str, build: Callable[..., Work], *args: Any) -> Any:
-        self._here(verb)
-        work = self._work(verb, build, args)
-        return self._progress.run(work.call, partial(self._perform, work))
-
-    def _submit(self, verb: str, build: Callable[..., Work], *args: Any) -> Handle:
-        self._here(verb)
-        work = self._work(verb, build, args)
-        return self._progress.submit(work.call, partial(self._perform, work))
-
-    def _work(self, verb: str, build: Callable[..., Work], args: tuple) -> Work:
-        """What build makes of the arguments; if that is an error the other ranks must still be told."""
-        try:
-            return build(*args)
-        except Exception as problem:
-            call = Call(verb, detail=f"refused: {problem}")
-            return Work(call, lambda link: None, problem)
-
-    def _perform(self, work: Work) -> Any:
-        """Agree on the call, then do it."""
-        agreement = self._agreement
-        assert agreement is not None
-
-        def action() -> Any:
-            agreement.check(work.call, work.timeout)
-            return work.move(agreement.link)
-
-        result = self._guarded(work.call, action)
-        if work.problem is not None:
-            raise work.problem
-        return result
-
-    def _guarded(self, label: object, action: Callable[[], Any]) -> Any:
-        """Do something on the link, which an error that leaves messages under way makes unusable."""
-        if self._failure:
-            raise CollectiveError(f"{label}: this group cannot communicate any more: {self._failure.reason}")
-        try:
-            return action()
-        except MismatchError:
-            raise  # found before anything moved
-        except StallError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise StallError(self._failure.reason, [self.ranks[rank] for rank in error.missing]) from None
-        except PeerFailedError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise PeerFailedError(self._failure.reason, error.ranks) from None
-        except BaseException as error:
-            self._failure = Failure(f"{label}: {type(error).__name__}: {error}", error)
-            raise
 
 
 #: all ranks; it speaks from `collectives.init()` to `collectives.shutdown()`

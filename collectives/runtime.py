@@ -11,8 +11,9 @@ import sys
 from typing import Any
 
 from .errors import CollectiveError
-from .group import Failure, world
+from .group import world
 from .link import SoloLink
+from .membership import Failure
 from .mpi_job import MpiJob, Place, launched_size, launched_world
 
 

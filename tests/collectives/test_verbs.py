@@ -166,13 +166,15 @@ def test_overflow_is_no_warning(groups, n, small):
 
     def work(g):
         return [
+            g.allreduce(np.full(9, 2e38, np.float32), Sum),
             g.allreduce(np.full(9, 2e38, np.float32), Sum, prescale=3),
             g.allreduce(np.full(9, 6e4, np.float16), Sum, postscale=3),
             g.allreduce(np.full(9, 100, np.uint8), Sum),
         ]
 
-    for single, half, wrapped in groups(n, work, small=small):
-        assert np.isinf(single).all() and np.isinf(half).all() and (wrapped == 100 * n % 256).all()
+    for single, scaled, half, wrapped in groups(n, work, small=small):
+        assert (single == (np.inf if n > 1 else np.float32(2e38))).all()
+        assert np.isinf(scaled).all() and np.isinf(half).all() and (wrapped == 100 * n % 256).all()
 
 
 def test_allgather_of_different_lengths(groups, n, small):
@@ -366,6 +368,7 @@ def test_average_of_integers_names_the_remedy(groups):
         (lambda g: g.send(1.0, 5), ValueError, "of 2 cannot exchange messages with rank 5"),
         (lambda g: g.recv(1.0, g.rank), ValueError, "cannot exchange messages with rank"),
         (lambda g: g.send(1.0, 1 - g.rank, tag=-1), ValueError, "tag=-1 must be in 0"),
+        (lambda g: g.send([{}], 1 - g.rank), TypeError, "use broadcast_object"),
         (lambda g: Group([0, 0], parent=g), ValueError, "must be distinct ranks of a group of 2"),
         (lambda g: g.broadcast_object(lambda: 0, 0), Exception, "pickle|disagree"),
     ],
