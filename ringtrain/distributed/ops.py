@@ -15,6 +15,7 @@ import collectives
 from collectives import Average, Sum
 
 from ..function import Function
+from ..ops.create import zeros_like
 from ..tensor import Tensor, raw, wrap
 
 
@@ -40,7 +41,7 @@ def allreduce(
     x: Any, op: Any = Average, *, name: str | None = None, prescale: float = 1.0, postscale: float = 1.0
 ) -> Any:
     """The reduction of all ranks' x by op, on every rank: postscale * op(prescale * x)."""
-    options = {"name": name, "prescale": prescale, "postscale": postscale}
+    options: dict[str, Any] = {"name": name, "prescale": prescale, "postscale": postscale}
     if isinstance(x, Tensor) and x.requires_grad:
         return _Allreduce.apply(x, op, options)
     return _like(x, collectives.allreduce(raw(x), op, **options))
@@ -117,7 +118,7 @@ class _Broadcast(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:
         total = allreduce(g, Sum)
-        return (total if collectives.rank() == ctx.root else total * 0.0), None, None
+        return (total if collectives.rank() == ctx.root else zeros_like(total)), None, None
 
 
 def broadcast(x: Any, root_rank: int, *, name: str | None = None) -> Any:
