@@ -113,7 +113,7 @@ class _Fused:
         node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
         node.saved = [*arrays, attributes, residuals]
         cells = [x._version if isinstance(x, Tensor) else UNCHANGED for x in inputs]
-        node.checks = [part for cell in cells for part in (cell, cell[0])]
+        node.cells, node.stamp = cells, sum([cell[0] for cell in cells])
         node.taps = None
         single = len(outs) == 1
         node.shape = outs[0]._data.shape if single else [t._data.shape for t in outs]
