@@ -30,6 +30,18 @@ class Block(nn.Module):
         return self.heads["a"](self.parts[1][1](x))
 
 
+class Tied(nn.Module):
+    """Two layers, one weight."""
+
+    def __init__(self):
+        self.encode = nn.Linear(3, 3, bias=False, dtype=np.float64)
+        self.decode = nn.Linear(3, 3, bias=False, dtype=np.float64)
+        self.decode.weight = self.encode.weight
+
+    def forward(self, x):
+        return self.decode(self.encode(x))
+
+
 NAMES = [
     *["first.weight", "first.bias", "scale", "parts.0.weight", "parts.0.bias", "parts.1.1.weight", "parts.1.1.bias"],
     *["heads.a.weight", "heads.a.bias", "heads.b.c"],
@@ -109,7 +121,9 @@ def test_a_part_of_a_state_may_be_loaded_but_shapes_must_fit():
     before = values(block)
     block.load_state_dict({"scale": np.array(3.0), "unknown": np.zeros(1)}, strict=False)
     assert block.scale.item() == 3.0
-    assert same({n: v for n, v in values(block).items() if n != "scale"}, {n: v for n, v in before.items() if n != "scale"})
+    assert same(
+        {n: v for n, v in values(block).items() if n != "scale"}, {n: v for n, v in before.items() if n != "scale"}
+    )
     with pytest.raises(ValueError, match="mis-shaped table"):
         block.load_state_dict({"scale": np.zeros((), np.float32), "table": np.zeros(4)}, strict=False)
     assert block.scale.item() == 3.0
@@ -124,17 +138,11 @@ def test_loading_is_seen_by_the_graph():
 
 
 def test_tied_parameters_are_one():
-    class Tied(nn.Module):
-        def __init__(self):
-            self.encode = nn.Linear(3, 3, bias=False, dtype=np.float64)
-            self.decode = nn.Linear(3, 3, bias=False, dtype=np.float64)
-            self.decode.weight = self.encode.weight
-
     tied = Tied()
     assert [n for n, _ in tied.named_parameters()] == ["encode.weight"]
     x = np.array([[1.0, -2.0, 3.0]])
     w = tied.encode.weight.detach().numpy().copy()
-    tied.decode(tied.encode(rt.from_numpy(x))).sum().backward()
+    tied(rt.from_numpy(x)).sum().backward()
     # y = x W'W', so dL/dW = 1' (xW') + (1' W)' x
     expected = np.ones((3, 1)) @ (x @ w.T) + (np.ones((1, 3)) @ w).T @ x
     np.testing.assert_allclose(tied.encode.weight.grad.numpy(), expected, rtol=1e-13)
@@ -153,7 +161,7 @@ def test_sequential_names_indexing_and_growth():
     by_hand = model[4](model[2](model[0](x).relu()) * 2.0)
     assert (model(x).detach().numpy() == by_hand.detach().numpy()).all()
     outer = nn.Sequential(model, nn.Linear(1, 1))
-    assert [n for n, _ in outer.named_parameters()][0] == "0.0.weight"
+    assert next(n for n, _ in outer.named_parameters()) == "0.0.weight"
 
 
 def test_train_and_eval_reach_every_module():
@@ -214,14 +222,19 @@ def test_copies_are_whole_and_apart(duplicate):
 
 
 def test_a_printed_model_shows_its_parts():
-    model = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2, padding=1, groups=1), nn.Flatten(), nn.Linear(None, 10, bias=False))
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2, padding=1, groups=1), nn.Flatten(), nn.Linear(None, 10, bias=False)
+    )
     lines = repr(model).splitlines()
     assert lines[0] == "Sequential(" and lines[-1] == ")"
     assert "(0): Conv2d(1, 8, kernel_size=(3, 3), stride=2, padding=1)" in lines[1]
     assert "(2): Linear(None, 10, bias=False)" in lines[3]
     text = repr(Block())
     assert "(first): Linear(3, 4)" in text and "sizes" not in text and "table" not in text
-    assert repr(nn.BatchNorm2d(4)) == "BatchNorm2d(4, eps=1e-05, momentum=0.1)" and repr(nn.Dropout(0.1)) == "Dropout(p=0.1)"
+    assert (
+        repr(nn.BatchNorm2d(4)) == "BatchNorm2d(4, eps=1e-05, momentum=0.1)"
+        and repr(nn.Dropout(0.1)) == "Dropout(p=0.1)"
+    )
 
 
 def test_a_module_without_forward_says_so():
