@@ -10,11 +10,13 @@ the ranks. Rank 0 prints and writes.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +63,23 @@ def lenet(side: int) -> nn.Module:
 MODELS = {"mlp": mlp, "cnn": cnn, "lenet": lenet}
 
 
+class Parser(argparse.ArgumentParser):
+    """Every rank reads the same command line: one speaks for all."""
+
+    def error(self, message: str) -> Any:
+        if rt.rank() == 0:
+            super().error(message)
+        raise SystemExit(2)
+
+
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train a classifier of digits or of Fashion-MNIST.")
-    parser.add_argument(
-        "--data", choices=DATASETS, default="digits", help="data set (default: digits, which is built in)"
-    )
+    parser = Parser(description="Train a classifier of digits or of Fashion-MNIST.")
+    parser.add_argument("--data", choices=DATASETS, default="digits", help="default: digits, which is built in")
     parser.add_argument("--root", help="folder with the files of MNIST or Fashion-MNIST (default: $RINGTRAIN_DATA)")
     parser.add_argument("--model", choices=MODELS, default="cnn")
     parser.add_argument("--epochs", type=positive, help="default: 10; digits 30")
     parser.add_argument("--batch-size", type=positive, help="images a rank and step (default: 128; digits 32)")
-    parser.add_argument("--lr", type=float, help="Adam's rate after warm-up (default: 0.001; digits 0.003)")
+    parser.add_argument("--lr", type=rate, help="Adam's rate after warm-up (default: 0.001; digits 0.003)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", metavar="DIR", help=f"write DIR/{CHECKPOINT} after each epoch")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR, if there is one")
@@ -78,6 +87,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.resume and not args.checkpoint:
         parser.error("--resume needs --checkpoint DIR: the folder to go on from")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        parser.error(f"--json {args.json}: there is no such folder; make it first")
     for name, value in DEFAULTS[args.data].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -89,6 +100,28 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return value
+
+
+def rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return value
+
+
+def together(work: Callable[[], Any]) -> Any:
+    """What `work` returns; where it fails on any rank, all of them end, and rank 0 says why."""
+    result, problem = None, None
+    try:
+        result = work()
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    problems = rt.allgather_object(problem)
+    if any(problems):
+        first = next(r for r, text in enumerate(problems) if text)
+        where = "" if all(problems) else f"rank {first}: "
+        raise SystemExit(f"{where}{problems[first]}" if rt.rank() == 0 else 1)
+    return result
 
 
 def datasets(name: str, root: str | None) -> tuple[Any, Any]:
@@ -106,14 +139,14 @@ class Trainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         rt.seed(args.seed)
-        train, test = datasets(args.data, args.root)
-        sampler = rt.data.DistributedSampler(train, seed=args.seed)
-        self.loader = rt.data.DataLoader(train, args.batch_size, sampler=sampler)
+        train, test = together(lambda: datasets(args.data, args.root))
+        self.sampler = rt.data.DistributedSampler(train, seed=args.seed)
+        self.loader = rt.data.DataLoader(train, args.batch_size, sampler=self.sampler)
         self.test = rt.data.DataLoader(test, 256, sampler=rt.data.DistributedSampler(test, shuffle=False, pad=False))
         self.model = MODELS[args.model](train[0][0].shape[-1])
         self.parameters = sum(p.size for p in self.model.parameters())
         adam = rt.optim.Adam(self.model.parameters(), lr=args.lr)
-        steps = len(self.loader)
+        steps = together(lambda: len(self.loader))
         self.optimizer = rt.DistributedOptimizer(adam, self.model.named_parameters())
         self.schedule = rt.optim.lr.WarmupCosine(adam, warmup=steps // 2, total=steps * args.epochs, final=0.01)
         self.history: list[dict[str, float]] = []
@@ -135,6 +168,9 @@ class Trainer:
             loss.update(batch_loss, len(y))
             show.advance(len(y) * rt.size(), loss.value())
         rt.merge_metrics(loss)
+        if not math.isfinite(loss.value()):
+            problem = f"the loss became {loss.value()} in epoch {number + 1}; try a smaller --lr"
+            raise SystemExit(problem if rt.rank() == 0 else 1)
         seconds = time.perf_counter() - start
         self.model.eval()
         with rt.no_grad():
@@ -145,23 +181,31 @@ class Trainer:
         self.history.append({**figures, "images_per_second": loss.totals[1] / seconds})
 
     def save(self, number: int) -> None:
-        if self.args.checkpoint and rt.rank() == 0:
-            path = Path(self.args.checkpoint) / CHECKPOINT
+        if self.args.checkpoint:
             kept = {"epochs": self.history, "schedule": self.schedule.state_dict(), "arguments": self.identity()}
-            rt.checkpoint.save(path, self.model, self.optimizer, step=number, **kept)
+            write = functools.partial(rt.checkpoint.save, self.path, self.model, self.optimizer, number, **kept)
+            together(write if rt.rank() == 0 else lambda: None)
 
     def resume(self) -> int:
         """The first epoch to train: after the checkpoint's, or 0 where there is none."""
-        path = Path(self.args.checkpoint) / CHECKPOINT
-        if not self.args.resume or not rt.broadcast_object(path.exists(), 0):
+        if not self.args.resume or not rt.broadcast_object(self.path.exists(), 0):
             return 0
-        about = rt.checkpoint.load(path, self.model, self.optimizer)
-        differing = {k: (v, self.identity()[k]) for k, v in about["arguments"].items() if v != self.identity()[k]}
-        if differing:
-            raise SystemExit(f"{path} was written by a run with other arguments (saved, given): {differing}")
+        about = together(self.load)
         self.history = about["epochs"]
-        self.schedule.load_state_dict(about["schedule"])
+        self.schedule.load_state_dict({**about["schedule"], "last": about["step"] * len(self.loader)})
         return about["step"]
+
+    def load(self) -> dict[str, Any]:
+        """Takes over the checkpoint, if it is of this run."""
+        saved = rt.checkpoint.read(self.path)[1]["extra"].get("arguments", {})
+        differing = {k: (saved.get(k), v) for k, v in self.identity().items() if saved.get(k) != v}
+        if differing:
+            raise ValueError(f"{self.path} was written by a run with other arguments (saved, given): {differing}")
+        return rt.checkpoint.load(self.path, self.model, self.optimizer)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.args.checkpoint) / CHECKPOINT
 
     def identity(self) -> dict[str, Any]:
         """What must not change between a run and its continuation."""
@@ -194,7 +238,10 @@ class Progress:
 
     def line(self, text: str) -> None:
         if rt.rank() == 0:
-            (self.bar.console.print if self.bar else print)(text)
+            if self.bar:
+                self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, flush=True)
 
     def close(self) -> None:
         if self.bar:
@@ -202,11 +249,11 @@ class Progress:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
     rt.init()
+    args = parse(argv)
     trainer = Trainer(args)
     first = trainer.resume() if args.checkpoint else 0
-    show = Progress(len(trainer.loader) * args.batch_size * rt.size())
+    show = Progress(len(trainer.sampler) * rt.size())
     ranks = f"{rt.size()} rank{'s' if rt.size() > 1 else ''}"
     show.line(f"{args.data}, {args.model} with {trainer.parameters:,} parameters, {ranks} x {args.batch_size} images")
     try:
@@ -215,8 +262,6 @@ def main(argv: list[str] | None = None) -> None:
             trainer.epoch(number, show)
             trainer.save(number + 1)
             last = trainer.history[-1]
-            if not math.isfinite(last["train_loss"]):
-                raise SystemExit(f"the loss became {last['train_loss']} in epoch {number + 1}; try a smaller --lr")
             show.line(
                 f"epoch {number + 1}/{args.epochs}  loss {last['train_loss']:.4f}  "
                 f"test accuracy {last['test_accuracy']:.4f}  {last['images_per_second']:,.0f} images/s"

@@ -41,12 +41,19 @@ def save(path: str | os.PathLike, model: Any, optimizer: Any = None, step: int =
         for number, entry in saved["state"].items():
             about["optimizer"]["steps"][number] = entry["step"]
             tensors |= {f"optimizer.{number}.{slot}": value for slot, value in entry.items() if slot != "step"}
-    _write(Path(path), {name: _plain(value) for name, value in tensors.items()}, json.dumps(about))
+    _write(Path(path), {name: _plain(v) for name, v in tensors.items()}, json.dumps(about, default=_number))
 
 
 def _plain(value: Any) -> np.ndarray:
     array = raw(value)
-    return np.ascontiguousarray(of(array).to_numpy(array))
+    return np.asarray(of(array).to_numpy(array), order="C")
+
+
+def _number(value: Any) -> Any:
+    """A NumPy number, such as a rate or a metric, as JSON's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a checkpoint's extra values are what JSON can hold; {type(value).__name__} is not")
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], about: str) -> None:
@@ -67,14 +74,15 @@ def _write(path: Path, tensors: dict[str, np.ndarray], about: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise OSError(
             error.errno,
             f"the checkpoint of {len(data)} bytes could not be written ({error.strerror}); "
             "make room or name another folder. An older checkpoint is untouched",
             str(path),
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # once renamed it is gone
+            beside.unlink()
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -104,13 +112,13 @@ def load(path: str | os.PathLike, model: Any, optimizer: Any = None) -> dict[str
     """
     tensors, about = read(path)
     parameters = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    before = {name: np.copy(raw(t)) for name, t in model.state_dict().items()}
+    before = {name: raw(t).copy() for name, t in model.state_dict().items()} if optimizer is not None else {}
     try:
         model.load_state_dict(parameters)
         if optimizer is not None:
             optimizer.load_state_dict(_optimizer_state(tensors, about, path))
     except ValueError as error:
-        model.load_state_dict(before)
+        model.load_state_dict(before, strict=False)
         raise ValueError(f"checkpoint {os.fspath(path)!r}: {error}") from error
     random.state.seed, random.state.step = about["random"]["seed"], about["random"]["step"]
     random.state.drawn = about["random"]["drawn"]

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 
 from .backend import of
-from .tensor import raw
+from .tensor import Tensor, raw
 
 __all__ = ["Accuracy", "Mean", "Metric"]
 
 
 def _numpy(x: Any) -> np.ndarray:
-    array = raw(x)
-    return (
-        np.asarray(array) if not hasattr(array, "shape") or isinstance(array, np.generic) else of(array).to_numpy(array)
-    )
+    """A tensor's values, or numbers in any form, as a NumPy array."""
+    return of(raw(x)).to_numpy(raw(x)) if isinstance(x, Tensor) else np.asarray(x)
 
 
 class Metric:
@@ -43,8 +41,9 @@ class Mean(Metric):
     """The mean of a value over samples, such as a loss."""
 
     def update(self, value: Any, count: float = 1) -> None:
-        """Adds the mean `value` of `count` samples."""
-        self.totals += (float(_numpy(value)) * count, count)
+        """Adds the mean `value` of `count` samples; none add nothing, whatever their mean."""
+        if count:
+            self.totals += (float(_numpy(value)) * count, count)
 
 
 class Accuracy(Metric):
@@ -55,4 +54,4 @@ class Accuracy(Metric):
         scores, labels = _numpy(scores), _numpy(labels)
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
             raise ValueError(f"Accuracy wants scores (N, C) and labels (N,); got {scores.shape} and {labels.shape}")
-        self.totals += (np.count_nonzero(scores.argmax(axis=1) == labels), len(labels))
+        self.totals += (float(np.count_nonzero(scores.argmax(axis=1) == labels)), len(labels))

@@ -15,6 +15,7 @@ import collectives
 from collectives import Average, Sum
 
 from ..function import Function
+from ..ops.create import zeros_like
 from ..tensor import Tensor, raw, wrap
 
 
@@ -117,7 +118,7 @@ class _Broadcast(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:
         total = allreduce(g, Sum)
-        return (total if collectives.rank() == ctx.root else total * 0.0), None, None
+        return (total if collectives.rank() == ctx.root else zeros_like(total)), None, None
 
 
 def broadcast(x: Any, root_rank: int, *, name: str | None = None) -> Any:

@@ -8,17 +8,19 @@ losses depend on is updated, by the same value, on all.
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 import collectives
-from collectives import Average
+from collectives import Average, Sum
 
 from ..optim import Optimizer
 from ..optim.flat import Bucket
-from ..tensor import Leaf, Tensor
+from ..tensor import Tensor
 
 __all__ = ["DistributedOptimizer"]
 
@@ -39,6 +41,7 @@ class _Shipment:
         self.handle: Any = None
 
     def send(self, op: Any) -> None:
+        self.bucket.adopt_gradients()
         self.flags[...] = self.bucket.present()
         self.bucket.complete()
         self.handle = collectives.allreduce_async_(self.array, op, name=self.name)
@@ -65,7 +68,8 @@ class DistributedOptimizer:
     bucket_bytes       size at which a bucket is closed
 
     Every rank must make the same calls. A second backward before `step()`, beyond backward_passes_per_step, raises
-    RuntimeError: its gradients would be lost. With one rank it is the optimiser itself.
+    RuntimeError: its gradients would be lost. With one rank it is the optimiser itself. It listens to its parameters
+    for as long as it lives, so let go of it before making another on the same ones.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class DistributedOptimizer:
     ) -> None:
         if backward_passes_per_step < 1:
             raise ValueError(f"backward_passes_per_step must be >= 1; got {backward_passes_per_step}")
+        if op not in (Average, Sum):
+            raise ValueError(f"gradients are reduced by Average or Sum, not by {op}")
         self.optimizer = optimizer
         self.op = op
         self.passes = backward_passes_per_step
@@ -88,7 +94,6 @@ class DistributedOptimizer:
         self._shipments: list[_Shipment] = []
         self._next = 0
         self._synchronized = False
-        self._remove: list[Callable[[], None]] = []
         if collectives.size() > 1:
             buffers: list[Any] = []
             order = [p for _, p in named if id(p) in self._arrived]
@@ -97,23 +102,30 @@ class DistributedOptimizer:
 
     def _ship(self, names: dict[int, str], buffers: list[Any]) -> None:
         count = len(self.optimizer.buckets)
-        self._place = {}
+        self._names, self._place = names, {}
+        hook, hooks = _weakly(self._ready), []
         for i, (bucket, buffer) in enumerate(zip(self.optimizer.buckets, buffers, strict=True)):
             first, last = (names[id(p)] for p in (bucket.params[0], bucket.params[-1]))
             sent = buffer[: bucket.size + len(bucket.params)]
             self._shipments.append(_Shipment(bucket, f"gradients {i + 1} of {count} ({first} ... {last})", sent))
             for p in bucket.params:
                 self._place[id(p)] = i
-                self._remove.append(p.on_grad_ready(self._ready))
-        self._names = names
+                hooks.append(p.on_grad_ready(hook))
+        weakref.finalize(self, _call_all, hooks).atexit = False
 
     def _ready(self, p: Tensor) -> None:
         """A parameter's gradient is final for this backward pass."""
         self._arrived[id(p)] += 1
+        if self._synchronized:
+            raise RuntimeError(
+                f"the gradient of {self._names[id(p)]} was computed after synchronize() and would not be sent; "
+                "call step() or zero_grad() first"
+            )
         if self._arrived[id(p)] > self.passes:
             raise RuntimeError(
                 f"the gradient of {self._names[id(p)]} was computed {self._arrived[id(p)]} times before step(); "
-                f"backward_passes_per_step is {self.passes}. Call step() and zero_grad() after each backward, or raise it"
+                f"backward_passes_per_step is {self.passes}. Call step() and zero_grad() after each backward, "
+                "or raise it"
             )
         if self._arrived[id(p)] == self.passes:
             self._shipments[self._place[id(p)]].missing -= 1
@@ -143,9 +155,8 @@ class DistributedOptimizer:
 
     def zero_grad(self) -> None:
         """Drops the gradients, those under way too."""
-        if self._next and not self._synchronized:
-            for shipment in self._shipments[: self._next]:
-                shipment.receive()
+        if any(self._arrived.values()):  # some rank may have sent a bucket that this one has not
+            self.synchronize()
         self._reset()
         self.optimizer.zero_grad()
 
@@ -184,14 +195,32 @@ def _allocator(buffers: list[Any], flags: int) -> Callable[[int, np.dtype], Any]
     return allocate
 
 
+def _weakly(method: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
+    """The method for as long as its object lives; it does not keep the object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(p: Tensor) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(p)
+
+    return call
+
+
+def _call_all(functions: Iterable[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
+
+
 def _names(named: list[tuple[str, Tensor]], own: list[Tensor]) -> dict[int, str]:
     """id -> name of every parameter; raises where the names and the optimiser's parameters do not match."""
-    repeated = sorted({n for n, _ in named if [m for m, _ in named].count(n) > 1})
-    if repeated:
-        raise ValueError(f"named_parameters has names more than once: {repeated[:5]}")
-    if any(not isinstance(p, Tensor) or type(p._node) is not Leaf for _, p in named if id(p) in map(id, own)):
-        raise TypeError("named_parameters must give (name, parameter) pairs")
+    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Tensor) for pair in named):
+        raise TypeError("named_parameters must give (name, parameter) pairs, as model.named_parameters() does")
     names = {id(p): n for n, p in named}
+    repeated = [n for n, times in Counter(n for n, _ in named).items() if times > 1]
+    if repeated or len(names) < len(named):
+        what = f"names more than once: {repeated[:5]}" if repeated else "a parameter under two names"
+        raise ValueError(f"named_parameters has {what}")
     lacking = [i for i, p in enumerate(own) if id(p) not in names]
     if lacking:
         raise ValueError(

@@ -23,7 +23,8 @@ def broadcast_parameters(model: Any, root_rank: int = 0) -> None:
     if isinstance(model, Module):
         items: list[tuple[str, Any]] = [*model.named_parameters(), *model.named_buffers()]
     else:
-        items = sorted(model.items()) if isinstance(model, Mapping) else list(model)
+        items = list(model.items() if isinstance(model, Mapping) else model)
+    items.sort(key=lambda item: item[0])  # ranks may have registered them in different orders
     shapes = {name: (tuple(raw(t).shape), raw(t).dtype.name) for name, t in items}
     _same("broadcast_parameters", shapes)
     packed: dict[Any, list[Any]] = {}

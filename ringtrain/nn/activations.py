@@ -100,13 +100,20 @@ class Dropout(Module):
 
 
 class CrossEntropyLoss(Module):
-    """`rt.nn.cross_entropy` with its options kept."""
+    """`rt.nn.cross_entropy` with its options kept; the weight of the classes is a buffer."""
 
-    def __init__(self, **options: Any) -> None:
-        self._options = options
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> None:
+        self.weight = weight
+        self._options = (ignore_index, label_smoothing, reduction)
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
-        return loss.cross_entropy(logits, target, **self._options)
+        return loss.cross_entropy(logits, target, self.weight, *self._options)
 
 
 class MSELoss(Module):

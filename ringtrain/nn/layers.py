@@ -129,9 +129,12 @@ class Conv2d(Module):
         return conv.conv2d(x, self.weight, self.bias, *self._geometry)
 
     def extra_repr(self) -> str:
-        o, c, kh, kw = self.weight.shape
+        o, c, *kernel = self.weight.shape
         stride, padding, dilation, groups = self._geometry
-        return f"{c * groups}, {o}, kernel_size=({kh}, {kw}), stride={stride}, padding={padding}"
+        text = f"{c * groups}, {o}, kernel_size={tuple(kernel)}, stride={stride}, padding={padding}"
+        text += f", dilation={dilation}" if dilation not in (1, (1, 1)) else ""
+        text += f", groups={groups}" if groups > 1 else ""
+        return text + ("" if self.bias is not None else ", bias=False")
 
 
 class MaxPool2d(Module):

@@ -152,7 +152,8 @@ class Module:
         return self
 
     def __repr__(self) -> str:
-        children = [(n, m) for n, m in vars(self).items() if isinstance(m, (Module, list, dict)) and n[0] != "_"]
+        parts = {n: list(entries(m, n)) for n, m in vars(self).items() if n[0] != "_"}
+        children = [(n, vars(self)[n]) for n, below in parts.items() if any(isinstance(m, Module) for _, m in below)]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"({n}): {m!r}".replace("\n", "\n  ") for n, m in children]

@@ -61,10 +61,10 @@ class Bucket:
     def adopt(self) -> None:
         """Makes every parameter and gradient a view of the buffers again, keeping its values.
 
-        Parameters leave them when somebody assigns their data, or builds another optimiser on them.
+        Parameters leave them when somebody assigns their data, or builds another optimiser on them. A graph recorded
+        before is still good: what it saved stays as it was.
         """
-        for p, data, grad in zip(self.params, self._data, self._grad, strict=True):
-            leaf = p._node
+        for p, data in zip(self.params, self._data, strict=True):
             if p._data is not data:
                 if p._data.shape != data.shape or p._data.dtype != data.dtype or type(p._data) is not type(data):
                     raise RuntimeError(
@@ -73,12 +73,21 @@ class Bucket:
                     )
                 data[...] = p._data
                 p._data = data
-                p._version[0] += 1
-            if leaf is not None and (leaf.buffer is not grad or (leaf.grad is not None and leaf.grad is not grad)):
-                if leaf.grad is not None:
-                    grad[...] = raw(leaf.grad)
-                    leaf.grad = grad
-                leaf.buffer = grad
+        self.adopt_gradients()
+
+    def adopt_gradients(self) -> None:
+        """Makes every gradient a view of the buffer again, keeping its values.
+
+        Gradients leave it when a backward pass makes them with create_graph, or the parameter has become a new leaf.
+        """
+        for p, grad in zip(self.params, self._grad, strict=True):
+            leaf = p._node
+            if leaf is None or (leaf.buffer is grad and (leaf.grad is None or leaf.grad is grad)):
+                continue
+            leaf.buffer = grad
+            if leaf.grad is not None:
+                grad[...] = raw(leaf.grad)
+                leaf.grad = grad
 
     def complete(self) -> None:
         """Zero-fills the gradients that backward did not reach, so that the whole buffer may be sent."""
@@ -115,9 +124,9 @@ class Bucket:
             yield run
 
     def written(self) -> None:
-        """Says that the data has changed: a graph that saved it must not be gone through any more."""
-        for p in self.params:
-            p._version[0] += 1
+        """Says that parameters with a gradient have changed: a graph that saved them must not be gone through."""
+        for p, there in zip(self.params, self.present(), strict=True):
+            p._version[0] += there
 
 
 def cut(

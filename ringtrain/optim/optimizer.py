@@ -20,8 +20,8 @@ class Optimizer:
     params    parameters, or groups: dicts with "params" and options that differ from the defaults
     defaults  the options, by name
 
-    A subclass names in `slots` the arrays it keeps for each parameter, and defines `update`. A parameter without a
-    gradient is left alone, its state too.
+    A subclass names in `slots` the arrays it keeps for each parameter, and defines `check` and `update`. A parameter
+    without a gradient is left alone, its state too.
     """
 
     slots: tuple[str, ...] = ()
@@ -34,9 +34,13 @@ class Optimizer:
             if unknown:
                 raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}; it has {sorted(defaults)}")
             self.param_groups.append({**defaults, **group})
+            self.check(self.param_groups[-1])
         _check([p for group in self.param_groups for p in group["params"]])
         self.buckets: list[Bucket] = []
         self.rebucket()
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Raises ValueError for a group's options that make no sense."""
 
     def rebucket(self, bucket_bytes: int | None = None, allocate: Allocator | None = None, order: Any = None) -> None:
         """Lays parameters, gradients and state into buckets anew, keeping all values.
@@ -62,7 +66,8 @@ class Optimizer:
     def step(self) -> None:
         """Updates every parameter that has a gradient, and advances the training step that randomness depends on."""
         for bucket in self.buckets:
-            bucket.adopt()
+            bucket.adopt()  # of all before the first is updated: it raises where a parameter does not fit any more
+        for bucket in self.buckets:
             for start, stop, count in bucket.runs():
                 self.update(bucket, start, stop, count)
             bucket.written()
@@ -105,20 +110,12 @@ class Optimizer:
                 f"this {type(self).__name__} of {sizes}"
             )
         numbers = self._numbered()
-        problems = []
-        for bucket in self.buckets:
-            for p in bucket.params:
-                number = numbers[id(p)]
-                entry = state.get(number, {})
-                for slot in ("step", *self.slots):
-                    if slot not in entry:
-                        problems.append(f"parameter {number}: missing {slot}")
-                    elif slot != "step" and entry[slot].shape != p.shape:
-                        problems.append(f"parameter {number}: {slot} is {describe(entry[slot])}, wanted {p.shape}")
+        problems = self._misfits(groups, state, numbers)
         if problems:
             raise ValueError(f"the saved state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         for own, group in zip(self.param_groups, groups, strict=True):
-            own.update({name: value for name, value in group.items() if name != "params"})
+            for name in self.defaults:  # a file knows lists only
+                own[name] = tuple(group[name]) if isinstance(group[name], list) else group[name]
         for bucket in self.buckets:
             for i, (p, (a, b)) in enumerate(zip(bucket.params, bucket.spans, strict=True)):
                 entry = state[numbers[id(p)]]
@@ -129,6 +126,22 @@ class Optimizer:
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
         return f"{type(self).__name__}({options})"
+
+    def _misfits(self, groups: Any, state: Any, numbers: Mapping[int, int]) -> list[str]:
+        """What of a saved state does not fit, one line each."""
+        problems = []
+        for i, group in enumerate(groups):
+            problems += _differing(f"group {i}", set(group) - {"params"}, set(self.defaults))
+        for p in (p for group in self.param_groups for p in group["params"]):
+            number = numbers[id(p)]
+            entry = state.get(number, {})
+            problems += _differing(f"parameter {number}", set(entry), {"step", *self.slots})
+            problems += [
+                f"parameter {number}: {slot} is {describe(entry[slot])}, wanted {list(p.shape)}"
+                for slot in self.slots
+                if slot in entry and entry[slot].shape != p.shape
+            ]
+        return problems
 
 
 def _groups(params: Iterable[Any]) -> list[dict[str, Any]]:
@@ -146,6 +159,10 @@ def _groups(params: Iterable[Any]) -> list[dict[str, Any]]:
     return [{"params": items}]
 
 
+def _differing(where: str, saved: set[str], own: set[str]) -> list[str]:
+    return [f"{where}: {'unexpected' if name in saved else 'missing'} {name}" for name in sorted(saved ^ own)]
+
+
 def _check(params: list[Any]) -> None:
     if not params:
         raise ValueError("an optimiser needs at least one parameter; got none")
@@ -157,15 +174,15 @@ def _check(params: list[Any]) -> None:
         raise ValueError("a parameter is listed twice, in one group or in two")
 
 
-def positive(name: str, **values: Any) -> None:
-    """Raises ValueError for an option that is negative or no number."""
-    for option, value in values.items():
+def positive(name: str, options: Mapping[str, Any], *which: str) -> None:
+    """Raises ValueError where one of these options is negative or no number."""
+    for option in which:
+        value = options[option]
         if not isinstance(value, (int, float, np.number)) or not value >= 0:
             raise ValueError(f"{name}: {option} must be a number >= 0; got {value!r}")
 
 
-def fractions(name: str, **values: Any) -> None:
-    """Raises ValueError for an option outside [0, 1)."""
-    for option, value in values.items():
-        if not 0.0 <= value < 1.0:
-            raise ValueError(f"{name}: {option} must lie in [0, 1); got {value!r}")
+def fraction(name: str, option: str, value: Any) -> None:
+    """Raises ValueError for a value outside [0, 1)."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{name}: {option} must lie in [0, 1); got {value!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .flat import Bucket
-from .optimizer import Optimizer, fractions, positive
+from .optimizer import Optimizer, fraction, positive
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
@@ -29,11 +29,13 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        positive("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
-        if nesterov and (momentum == 0 or dampening != 0):
-            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
         options = {"lr": lr, "momentum": momentum, "dampening": dampening}
         super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def check(self, options: dict[str, Any]) -> None:
+        positive("SGD", options, "lr", "momentum", "weight_decay")
+        if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
     def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
         o = bucket.options
@@ -73,9 +75,14 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        positive(type(self).__name__, lr=lr, eps=eps, weight_decay=weight_decay)
-        fractions(type(self).__name__, beta1=betas[0], beta2=betas[1])
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def check(self, options: dict[str, Any]) -> None:
+        positive(type(self).__name__, options, "lr", "eps", "weight_decay")
+        if len(options["betas"]) != 2:
+            raise ValueError(f"{type(self).__name__}: betas are two fractions; got {options['betas']!r}")
+        for beta in options["betas"]:
+            fraction(type(self).__name__, "betas", beta)
 
     def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
         o = bucket.options
@@ -149,10 +156,12 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
-        positive("RMSprop", lr=lr, eps=eps, weight_decay=weight_decay, momentum=momentum)
-        fractions("RMSprop", alpha=alpha)
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "momentum": momentum, "centered": centered})
+
+    def check(self, options: dict[str, Any]) -> None:
+        positive("RMSprop", options, "lr", "eps", "weight_decay", "momentum")
+        fraction("RMSprop", "alpha", options["alpha"])
 
     def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
         o = bucket.options
@@ -165,7 +174,7 @@ class RMSprop(Optimizer):
         spread = v
         if o["centered"]:
             mean += (1.0 - o["alpha"]) * (g - mean)
-            spread = v - mean * mean
+            spread = (v - mean * mean).clip(0)  # a variance, but for rounding
         change = g / (spread**0.5 + o["eps"])
         if o["momentum"]:
             buffer *= o["momentum"]
