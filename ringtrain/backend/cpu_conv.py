@@ -2,7 +2,8 @@
 
 Arrays are (N, H, W, C) inside. With K = KH KW C, the columns of a block of images are a matrix (images OH OW, K),
 and the output is columns @ weight (K, O). A column of ones carries the bias through the forward GEMM and its
-gradient through the weight's.
+gradient through the weight's. Columns that are no larger than the output (a first layer of few channels) are kept for
+backward; others are made again, which is cheaper than the memory.
 """
 
 from __future__ import annotations
@@ -108,9 +109,9 @@ class _Geometry:
         """(first image, last + 1) of each block."""
         return ((a, min(a + self.images, self.n)) for a in range(0, self.n, self.images))
 
-    def columns(self, dtype: Any) -> np.ndarray:
-        """Room for a block's columns, with the column of ones."""
-        out = np.empty((self.images * self.places, self.k + 1), dtype)
+    def columns(self, dtype: Any, images: int) -> np.ndarray:
+        """Room for the columns of that many images, with the column of ones."""
+        out = np.empty((images * self.places, self.k + 1), dtype)
         out[:, -1] = 1
         return out
 
@@ -145,20 +146,21 @@ class _Conv2d:
         matrix = np.empty((g.k + 1, g.o), x.dtype)
         matrix[:-1] = _matrix(weight)
         matrix[-1] = 0 if bias is None else bias
-        columns = g.columns(x.dtype)
+        kept = g.k + 1 <= g.o
+        columns = g.columns(x.dtype, g.n if kept else g.images)
         out = np.empty((g.n, g.oh, g.ow, g.o), x.dtype)
         flat = out.reshape(-1, g.o)
         for a, b in g.blocks():
-            part = columns[: (b - a) * g.places]
+            part = columns[a * g.places : b * g.places] if kept else columns[: (b - a) * g.places]
             im2col(images[a:b], part, *g.loops)
             np.matmul(part, matrix, out=flat[a * g.places : b * g.places])
-        return out.transpose(0, 3, 1, 2), images
+        return out.transpose(0, 3, 1, 2), (images, columns if kept else None)
 
     def backward(
         self,
         grad: Any,
         needs: Any,
-        images: Any,
+        residuals: Any,
         x: Any,
         weight: Any,
         bias: Any,
@@ -172,15 +174,17 @@ class _Conv2d:
         flat = _channels_last(grad).reshape(-1, g.o)
         gw = gb = None
         if needs[1] or needs[2]:
-            both = self._weight_gradient(g, images, flat)
+            both = self._weight_gradient(g, *residuals, flat)
             gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
             gb = both[-1] if needs[2] else None
         return [self._input_gradient(g, weight, flat, x.shape) if needs[0] else None, gw, gb]
 
-    def _weight_gradient(self, g: _Geometry, images: Any, flat: Any) -> np.ndarray:
+    def _weight_gradient(self, g: _Geometry, images: Any, kept: Any, flat: Any) -> np.ndarray:
         """(K + 1, O): the weight's gradient, and in the last row the bias'."""
+        if kept is not None:
+            return kept.T @ flat
         im2col, _ = _kernels()
-        columns = g.columns(flat.dtype)
+        columns = g.columns(flat.dtype, g.images)
         total = np.zeros((g.k + 1, g.o), flat.dtype)
         for a, b in g.blocks():
             part = columns[: (b - a) * g.places]

