@@ -5,6 +5,7 @@ A subcommand is a module of this package with ``SUMMARY`` (one line), ``configur
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(arguments)
         args.command = command
         return SUBCOMMANDS[args.subcommand].execute(args)
+    except BrokenPipeError:  # whoever read our output has seen enough: `ringtrain doctor | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UsageError as error:
         print(f"ringtrain: error: {error}", file=sys.stderr)
         return 2
