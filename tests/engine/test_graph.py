@@ -97,7 +97,9 @@ def test_several_roots_one_above_another():
     x = leaf(2.0)
     y = x * x
     z = y * 3.0
-    rt.backward([y, z, y], [np.array([1.0]), np.array([10.0]), np.array([100.0])])
+    heads = [np.array([1.0]), np.array([10.0]), np.array([100.0])]
+    rt.backward([y, z, y], heads)
+    assert heads == [1, 10, 100]  # what is added to them is added elsewhere
     np.testing.assert_array_equal(x.grad.numpy(), [(101 + 30) * 4.0])
 
 
