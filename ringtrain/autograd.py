@@ -220,7 +220,7 @@ class Op:
         if len(inputs) > len(self.inputs) and not self.variadic:
             attributes = self._named(inputs[len(self.inputs) :]) | attributes
             inputs = inputs[: len(self.inputs)]
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x._data if isinstance(x, Tensor) else np.asarray(x) if type(x) is list else x for x in inputs]
         backend = _backend_of(arrays)
         try:
             if backend.abstract:

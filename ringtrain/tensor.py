@@ -332,11 +332,11 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     if not backends.knows(given):  # np.array copies, whatever the object shares its memory with
         nested = isinstance(given, (list, tuple)) and any(isinstance(x, Tensor) for x in given)
         data = np.array([raw(x) for x in given] if nested else given)
-        if data.dtype.kind in "OUSV" and data.dtype != BFLOAT16:
-            raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
     else:
         source = backends.of(given)
         data = given if source is target or target.abstract else source.to_numpy(given)
+    if data.dtype.kind in "OUSV" and data.dtype != BFLOAT16:
+        raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
     if dtype is None and data.dtype == np.float64:
         dtype = np.float32
     array = target.asarray(data, dtype, index)

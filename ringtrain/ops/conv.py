@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..tensor import Tensor
 from .fused import fused
 from .linalg import einsum
@@ -18,10 +20,10 @@ Pair = int | tuple[int, int]
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """An int twice, or two ints as they are."""
-    out = (value, value) if isinstance(value, int) else tuple(value)
-    if len(out) != 2 or not all(isinstance(v, int) for v in out):
+    out = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(out) != 2 or not all(isinstance(v, (int, np.integer)) for v in out):
         raise ValueError(f"{what} must be an integer or two; got {value!r}")
-    return out
+    return int(out[0]), int(out[1])
 
 
 def output_length(n: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
@@ -90,6 +92,8 @@ def conv2d(
             f"conv2d: the input has {x.shape[1]} channels (shape {x.shape}), the weight {weight.shape} with "
             f"groups={groups} wants {cg * groups}, and groups must divide its {o} outputs"
         )
+    if bias is not None and bias.shape != (o,):
+        raise ValueError(f"conv2d: the weight {weight.shape} has {o} outputs, so the bias is ({o},); got {bias.shape}")
     for n, k, s, p, d in zip(x.shape[2:], (kh, kw), stride, padding, dilation, strict=True):
         if output_length(n, k, s, p, d) < 1:
             raise ValueError(f"conv2d: a kernel of {k} (dilation {d}) does not fit {n} elements with padding {p}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import settled
-from ..tensor import Tensor
+from ..tensor import Tensor, describe
 from .define import binary, op, register, unary
 from .fused import fused
 
@@ -155,6 +155,8 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
     """x held between two numbers; None leaves a side open. The gradient passes at the bounds (as in PyTorch)."""
     if low is None and high is None:
         raise ValueError("clip needs a lower bound, an upper bound, or both")
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        raise TypeError("clip: the bounds are numbers; between tensors use rt.maximum and rt.minimum")
     return _clip(x, low=low, high=high)
 
 
@@ -242,6 +244,8 @@ _move = op(
 def to(x: Tensor, target: Any) -> Tensor:
     """x on another device ("cpu", "cuda:0") or in another dtype; x itself where nothing changes."""
     if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "meta"):
+        if x.backend.abstract and target != "meta":
+            raise RuntimeError(f"{describe(x)} on device 'meta' has no values to put on {target!r}")
         return x if x.device == target else _move(x, source=x.device, device=target)
     return astype(x, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,14 @@ def _with_lead(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(g, (1,) * (len(shape) - len(g.shape)) + g.shape)
 
 
+def _check_fit(value: Any, place: tuple[int, ...]) -> None:
+    """Raises ValueError where a value's shape does not broadcast to that of its place."""
+    shape = getattr(value, "shape", ())
+    lead = max(0, len(shape) - len(place))  # axes of length 1 may come on top
+    if math.prod(shape[:lead]) != 1 or np.broadcast_shapes(shape[lead:], place) != place:
+        raise ValueError(f"a value of shape {shape} does not fit into {place}")
+
+
 def setitem(x: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place. Where a gradient is tracked this is an op of the graph.
 
@@ -122,7 +131,10 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     if isinstance(x._data, np.ndarray) and not x._data.flags.writeable:
         raise ValueError(f"{describe(x)} is a read-only view (of a broadcast, perhaps); write into x.copy()")
     try:
-        x._data[index] = data
+        if isinstance(x._data, MetaArray):
+            _check_fit(data, _rule(x._data, index=index))
+        else:
+            x._data[index] = data
     except (ValueError, IndexError, TypeError) as error:
         raise explained(error, "setitem", (x, data)) from error
     x._version[0] += 1

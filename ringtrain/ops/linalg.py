@@ -178,10 +178,12 @@ _einsum = op(
 
 def einsum(equation: str, *xs: Tensor) -> Tensor:
     """Sums of products by Einstein's convention, as numpy.einsum; no subscript twice in one operand."""
-    terms, _ = _terms(equation, [len(x.shape) for x in xs])
+    terms, result = _terms(equation, [len(x.shape) for x in xs])
     for k, term in enumerate(terms):
         if len(set(term)) != len(term):
             raise ValueError(f"einsum {equation!r}: operand {k} names an axis twice; take its diagonal first")
+    if len(set(result)) != len(result) or not set(result) <= set("".join(terms)):
+        raise ValueError(f"einsum {equation!r}: each subscript of the result occurs once there, and in some operand")
     lengths: dict[str, int] = {}
     for term, x in zip(terms, xs, strict=True):
         for c, n in zip(term, x.shape, strict=True):

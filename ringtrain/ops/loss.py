@@ -70,7 +70,7 @@ def cross_entropy(
     return _general(logits, labels, ignored, weight, label_smoothing, reduction)
 
 
-def _labels(logits: Tensor, target: Any, ignore_index: int) -> Any:
+def _labels(logits: Tensor, target: Any, ignore_index: int | None) -> Any:
     """The targets as an array of class numbers, each of which exists."""
     labels = raw(target)
     if not hasattr(labels, "dtype"):
@@ -114,15 +114,16 @@ def _general(
 
 def nll_loss(log_probabilities: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """-log_probabilities[target]: (N, C) and class numbers (N,); with log_softmax it is cross_entropy."""
-    labels = _labels(log_probabilities, target, -100)
+    labels = _labels(log_probabilities, target, None)
     if of(raw(log_probabilities)).abstract:
         return reduced(-log_probabilities[:, 0], reduction)
     return reduced(-squeeze(take_along_axis(log_probabilities, labels[:, None], 1), 1), reduction)
 
 
 def _same_shape(name: str, prediction: Tensor, target: Any) -> None:
-    if prediction.shape != raw(target).shape:
-        raise ValueError(f"{name}: prediction {prediction.shape} and target {raw(target).shape} differ in shape")
+    shape = getattr(target, "shape", ())
+    if prediction.shape != shape:
+        raise ValueError(f"{name}: prediction {prediction.shape} and target {shape} differ in shape")
 
 
 def mse_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:

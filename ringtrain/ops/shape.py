@@ -141,7 +141,8 @@ _flip = op(
 
 def flip(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """x with the order of its elements reversed along `axis`. A view."""
-    return _viewing(_flip(x, axis=axis), x)
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return _viewing(_flip(x, axis=tuple(axis_of(a, x.ndim, "flip") for a in axes)), x)
 
 
 _pad = op(

@@ -138,6 +138,15 @@ def test_second_derivatives_are_guarded_too():
             g.sum().backward()
 
 
+def test_second_derivatives_of_fused_ops_are_guarded():
+    """Their inputs stand in for themselves when the composed form runs again."""
+    x, w, v = leaf(1, 1, 3, 3), leaf(1, 1, 2, 2, seed=2), leaf(1, 1, 2, 2, seed=3)
+    g = rt.grad((rt.nn.conv2d(x, w) * v).sum(), x, create_graph=True)  # v convolved with w
+    written(w)
+    with pytest.raises(RuntimeError, match=CHANGED):
+        rt.grad(g.sum(), v)
+
+
 # --- setitem ----------------------------------------------------------------------------------------------
 INDICES = [
     (1, (4,)),

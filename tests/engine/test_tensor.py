@@ -25,6 +25,7 @@ def test_tensor_copies_and_picks_dtypes():
     assert rt.tensor(3.0).shape == ()
     assert rt.tensor(np.float64(3)).dtype == np.float32
     assert rt.tensor([rt.tensor(1.0), 2.0]).tolist() == [1, 2]
+    assert rt.sum([1, 2]).item() == 3
     assert rt.tensor(range(3)).tolist() == [0, 1, 2]
     assert rt.tensor([1.0], dtype=ml_dtypes.bfloat16).dtype.name == "bfloat16"
     again = rt.tensor(t.requires_grad_())
