@@ -37,9 +37,11 @@ def op(
     shape: Callable | None = None,
     joint: bool = False,
     broadcasts: bool = False,
+    doc: str = "",
 ) -> Op:
     """An `Op`, registered under its name."""
     made = Op(name, forward, vjp, shape, joint, broadcasts)
+    made.__doc__ = doc or f"`numpy.{name}`."
     register(name, made)
     return made
 

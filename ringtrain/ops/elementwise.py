@@ -134,8 +134,8 @@ where = op(
         lambda xp, g, condition: xp.where(condition, 0.0, g),
     ),
     broadcasts=True,
+    doc="a where the condition holds, else b; all three broadcast.",
 )
-where.__doc__ = "a where the condition holds, else b; all three broadcast."
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
@@ -214,8 +214,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 
 # --- dtype, memory, device --------------------------------------------------------------------------------
-copy = op("copy", lambda xp, x: x.copy(), lambda xp, g: g)
-copy.__doc__ = "The same values in memory of their own."
+copy = op("copy", lambda xp, x: x.copy(), lambda xp, g: g, doc="The same values in memory of their own.")
 _astype = op("astype", lambda xp, x, *, dtype: x.astype(dtype), lambda xp, g: g)
 
 

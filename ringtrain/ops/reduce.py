@@ -99,6 +99,7 @@ sum = op(
     _widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g, x_shape, axis),
     shape=_reduced(_summed),
+    doc="The sum over `axis`; no elements sum to 0. 16-bit floats are added in float32, small integers in int64.",
 )
 
 
@@ -151,12 +152,14 @@ max = op(
     lambda xp, x, *, axis=None, keepdims=False: x.max(axis=axis, keepdims=keepdims),
     _extreme_vjp,
     _reduced(),
+    doc="The largest over `axis`; the gradient goes to it, and ties share it equally.",
 )
 min = op(
     "min",
     lambda xp, x, *, axis=None, keepdims=False: x.min(axis=axis, keepdims=keepdims),
     _extreme_vjp,
     _reduced(),
+    doc="The smallest over `axis`; the gradient goes to it, and ties share it equally.",
 )
 
 
@@ -190,33 +193,39 @@ prod = op(
     _widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims)),
     _prod_vjp,
     _reduced(_summed),
+    doc="The product over `axis`; no elements multiply to 1. Its gradient is exact where elements are 0.",
 )
 
 argmax = op(
     "argmax",
     lambda xp, x, *, axis=None, keepdims=False: xp.argmax(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
+    doc="The place of the first largest along `axis` (None: in the flattened tensor), int64.",
 )
 argmin = op(
     "argmin",
     lambda xp, x, *, axis=None, keepdims=False: xp.argmin(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
+    doc="The place of the first smallest along `axis` (None: in the flattened tensor), int64.",
 )
 all = op(
     "all",
     lambda xp, x, *, axis=None, keepdims=False: xp.all(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
+    doc="Whether all elements over `axis` are true.",
 )
 any = op(
     "any",
     lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
+    doc="Whether some element over `axis` is true.",
 )
 cumsum: Op = op(
     "cumsum",
     _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
     lambda xp, g, axis: xp.flip(_again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
     shape=lambda x, *, axis: MetaArray(x.shape, _summed(x.dtype)),
+    doc="The sums of the elements up to each place along `axis`.",
 )
 
 
@@ -257,8 +266,8 @@ softmax = op(
     "softmax",
     _widely(_softmax),
     lambda xp, g, out, axis: out * (g - _again(sum, xp, g * out, axis=axis, keepdims=True)),
+    doc="exp(x) / sum(exp(x)) along `axis`, without overflow.",
 )
-softmax.__doc__ = "exp(x) / sum(exp(x)) along `axis`, without overflow."
 
 
 def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
@@ -270,5 +279,5 @@ log_softmax = op(
     "log_softmax",
     _widely(_log_softmax),
     lambda xp, g, out, axis: g - xp.exp(out) * _again(sum, xp, g, axis=axis, keepdims=True),
+    doc="log(softmax(x)) along `axis`, without overflow.",
 )
-log_softmax.__doc__ = "log(softmax(x)) along `axis`, without overflow."

@@ -27,28 +27,36 @@ def exchanged(t):
 
 
 WRITES = [written, updated, exchanged]
+OPS = [
+    lambda x, w: x * w,
+    lambda x, w: rt.matmul(x, w),
+    lambda x, w: rt.maximum(x, w) + x,
+    lambda x, w: rt.einsum("ij,jk->ik", x, w),
+    lambda x, w: rt.nn.linear(x, w),
+    lambda x, w: rt.concatenate([rt.exp(x), w * w]),
+    lambda x, w: rt.nn.conv2d(x.reshape(1, 1, 3, 3), w.reshape(1, 1, 3, 3)),
+]
+NAMES = ["multiply", "matmul", "maximum", "einsum", "linear", "square", "conv2d"]
 
 
 @pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize(
-    "f",
-    [
-        lambda x, w: x * w,
-        lambda x, w: rt.matmul(x, w),
-        lambda x, w: rt.maximum(x, w) + x,
-        lambda x, w: rt.einsum("ij,jk->ik", x, w),
-        lambda x, w: rt.nn.linear(x, w),
-        lambda x, w: rt.concatenate([rt.exp(x), w * w]),
-        lambda x, w: rt.nn.conv2d(x.reshape(1, 1, 3, 3), w.reshape(1, 1, 3, 3)),
-    ],
-    ids=["multiply", "matmul", "maximum", "einsum", "linear", "square", "conv2d"],
-)
+@pytest.mark.parametrize("f", OPS, ids=NAMES)
 def test_a_saved_operand_that_was_written_raises(f, write):
     x, w = leaf(3, 3), leaf(3, 3, seed=2)
     y = f(x, w).sum()
     write(w)
     with pytest.raises(RuntimeError, match=CHANGED):
         y.backward()
+
+
+@pytest.mark.parametrize("f", OPS, ids=NAMES)
+def test_writes_before_the_use_are_nobodys_harm(f):
+    x, w = leaf(3, 3), leaf(3, 3, seed=2)
+    for t in (w, w, x):
+        updated(t)
+    for needs in ((True, True), (True, False), (False, True)):
+        a, b = x.requires_grad_(needs[0]), w.requires_grad_(needs[1])
+        f(a, b).sum().backward()
 
 
 @pytest.mark.parametrize("f", [rt.exp, rt.sqrt, rt.sigmoid, rt.softmax, rt.max], ids=lambda f: getattr(f, "name", f))

@@ -30,6 +30,15 @@ def test_every_public_op_has_a_row(rows, not_in_table):
     assert not public - covered, "give these ops a row in conftest.py"
 
 
+def test_every_public_op_says_what_it_does():
+    for module in (rt, rt.nn):
+        for name, f in vars(module).items():
+            if callable(f) and not name.startswith("_"):
+                doc = f.__doc__
+                assert doc, name
+                assert isinstance(f, type) or doc != type(f).__doc__, name
+
+
 def test_values(row):
     for arrays in row.cases():
         got = row.f(*tensors(arrays))
