@@ -141,7 +141,14 @@ def _runner(steps: list) -> Callable:
 def _joint_runner(steps: list, needs: tuple[bool, ...]) -> Callable:
     """Calls the op's one vjp, which is told which inputs need gradients."""
     fn, places = next(s for s in steps if s)
-    return lambda xp, g, saved: fn(xp, g, needs, *[_pick(saved, p) for p in places])
+
+    def run(xp: Any, g: Any, saved: Any) -> Any:
+        results = fn(xp, g, needs, *[_pick(saved, p) for p in places])
+        if len(results) != len(needs):
+            raise RuntimeError(f"a vjp gave {len(results)} gradients for {len(needs)} inputs")
+        return results
+
+    return run
 
 
 def _pick(saved: tuple, place: Any) -> Any:

@@ -174,7 +174,8 @@ class _Conv2d:
         flat = _channels_last(grad).reshape(-1, g.o)
         gw = gb = None
         if needs[1] or needs[2]:
-            both = self._weight_gradient(g, *residuals, flat)
+            images, kept = residuals
+            both = self._weight_gradient(g, images, kept, flat)
             gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
             gb = both[-1] if needs[2] else None
         return [self._input_gradient(g, weight, flat, x.shape) if needs[0] else None, gw, gb]

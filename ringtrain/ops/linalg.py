@@ -15,6 +15,7 @@ from ..autograd import taped
 from ..backend.meta import MetaArray
 from ..dtypes import wide
 from ..tensor import Tensor
+from . import reduce
 from .define import op, register
 from .shape import reshape
 
@@ -72,16 +73,19 @@ register("matmul", matmul)
 
 def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     out = _matmul(xp, x, weight.T)
-    if bias is not None:
-        out += bias
+    if bias is None:
+        return out
+    if bias.dtype != out.dtype:
+        return out + bias
+    out += bias
     return out
 
 
 def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], x: Any, weight: Any) -> list:
     flat = xp.reshape(g, (-1, g.shape[-1]))
-    gx = xp.matmul(g, weight) if needs[0] else None
-    gw = xp.matmul(xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
-    gb = xp.sum(flat, axis=0) if needs[2] else None
+    gx = _matmul(xp, g, weight) if needs[0] else None
+    gw = _matmul(xp, xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
+    gb = reduce.again(reduce.sum, xp, flat, axis=0) if needs[2] else None
     return [gx, gw, gb]
 
 
@@ -96,6 +100,9 @@ _affine = op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True)
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        shapes = f"{weight.shape} and {None if bias is None else bias.shape}"
+        raise ValueError(f"linear wants a weight (out, in) and a bias (out,); got {shapes}")
     if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: the input's last axis is {x.shape[-1] if x.ndim else 'missing'} (shape {x.shape}), "

@@ -66,8 +66,8 @@ def _widely(forward: Callable) -> Callable:
     return inside
 
 
-def _again(reduction: Op, xp: Any, x: Any, **attributes: Any) -> Any:
-    """An op within a vjp: recorded on tensors, and on raw arrays of 16 bits as wide as in forward."""
+def again(reduction: Op, xp: Any, x: Any, **attributes: Any) -> Any:
+    """A reduction within a vjp: recorded on tensors, and on raw arrays of 16 bits as wide as in forward."""
     return reduction(x, **attributes) if isinstance(x, Tensor) else reduction.forward(xp, x, **attributes)
 
 
@@ -144,7 +144,7 @@ def _extreme_vjp(xp: Any, g: Any, x: Any, out: Any, axis: Axis) -> Any:
     """The gradient goes to the extreme element; ties share it equally (as PyTorch's amax)."""
     keep = kept(x.shape, axis)
     hit = (x == xp.reshape(out, keep)).astype(g.dtype)
-    return hit * (xp.reshape(g, keep) / _again(sum, xp, hit, axis=axes_of(axis, len(x.shape)), keepdims=True))
+    return hit * (xp.reshape(g, keep) / again(sum, xp, hit, axis=axes_of(axis, len(x.shape)), keepdims=True))
 
 
 max = op(
@@ -223,7 +223,7 @@ any = op(
 cumsum: Op = op(
     "cumsum",
     _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
-    lambda xp, g, axis: xp.flip(_again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
+    lambda xp, g, axis: xp.flip(again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
     shape=lambda x, *, axis: MetaArray(x.shape, _summed(x.dtype)),
     doc="The sums of the elements up to each place along `axis`.",
 )
@@ -265,7 +265,7 @@ def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 softmax = op(
     "softmax",
     _widely(_softmax),
-    lambda xp, g, out, axis: out * (g - _again(sum, xp, g * out, axis=axis, keepdims=True)),
+    lambda xp, g, out, axis: out * (g - again(sum, xp, g * out, axis=axis, keepdims=True)),
     doc="exp(x) / sum(exp(x)) along `axis`, without overflow.",
 )
 
@@ -278,6 +278,6 @@ def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 log_softmax = op(
     "log_softmax",
     _widely(_log_softmax),
-    lambda xp, g, out, axis: g - xp.exp(out) * _again(sum, xp, g, axis=axis, keepdims=True),
+    lambda xp, g, out, axis: g - xp.exp(out) * again(sum, xp, g, axis=axis, keepdims=True),
     doc="log(softmax(x)) along `axis`, without overflow.",
 )
