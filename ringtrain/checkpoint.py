@@ -92,17 +92,26 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]
     """
     from safetensors import SafetensorError, safe_open
 
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no checkpoint {os.fspath(path)!r}")
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = _about(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)!r} is damaged, or no checkpoint: {error}") from error
     if about.get("format") != _FORMAT:
         raise ValueError(f"{os.fspath(path)!r} is a safetensors file, but no {_FORMAT}")
     return tensors, about
+
+
+def _about(metadata: dict[str, str]) -> dict[str, Any]:
+    """What `save` wrote beside the tensors; nothing where it was not `save` that wrote them."""
+    try:
+        about = json.loads(metadata["about"])
+    except (KeyError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def load(path: str | os.PathLike, model: Any, optimizer: Any = None) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Bucket:
     params   in the order in which they lie
     spans    (start, stop) of each in elements; the gaps between them, for alignment, hold zeros
     data, grad   the flat arrays
-    state    further flat arrays of the same length, by name: what an optimiser keeps
+    state    further flat arrays of the same length, by name: what an optimiser keeps, in `wide` numbers
+    wide     the dtype that updates are computed in: float32 for 16-bit parameters, else that of the parameters
     steps    for each parameter how many updates it has had
     options  the optimiser's options for these parameters
     """
@@ -39,6 +40,7 @@ class Bucket:
         self.backend = first.backend
         self.state: dict[str, Any] = {}
         self.steps = [0] * len(params)
+        self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
         pad = _ALIGN // first.dtype.itemsize
         self.spans: list[tuple[int, int]] = []
         end = 0
@@ -54,9 +56,9 @@ class Bucket:
         self._grad = [self.grad[a:b].reshape(p.shape) for p, (a, b) in zip(params, self.spans, strict=True)]
         self.adopt()
 
-    def zeros(self, dtype: Any = None) -> Any:
+    def zeros(self, dtype: Any) -> Any:
         """A flat array beside the data."""
-        return self.backend.xp.zeros(self.size, dtype or self.params[0].dtype)
+        return self.backend.xp.zeros(self.size, dtype)
 
     def adopt(self) -> None:
         """Makes every parameter and gradient a view of the buffers again, keeping its values.

@@ -56,5 +56,5 @@ class WarmupCosine(Schedule):
     def factor(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / self.warmup
-        done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        done = (step - self.warmup) / (self.total - self.warmup) if step < self.total else 1.0
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))

@@ -52,14 +52,15 @@ class Optimizer:
         listed = [p for group in self.param_groups for p in group["params"]]
         self.buckets = cut([(p, group_of[id(p)]) for p in order or listed], bucket_bytes, allocate)
         for bucket in self.buckets:
-            bucket.state = {slot: bucket.zeros() for slot in self.slots}
+            bucket.state = {slot: bucket.zeros(bucket.wide) for slot in self.slots}
         if saved is not None:
             self.load_state_dict(saved)
 
-    def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
-        """Updates bucket.data[start:stop] in place from bucket.grad, bucket.state and bucket.options.
+    def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
+        """Updates parameters p and their state in place; g is their gradient.
 
-        step counts the updates of these parameters from 1.
+        All are flat arrays of one length and dtype, float32 or float64. step counts the updates of these parameters
+        from 1.
         """
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
@@ -69,9 +70,19 @@ class Optimizer:
             bucket.adopt()  # of all before the first is updated: it raises where a parameter does not fit any more
         for bucket in self.buckets:
             for start, stop, count in bucket.runs():
-                self.update(bucket, start, stop, count)
+                self._update(bucket, slice(start, stop), count)
             bucket.written()
         random.state.step += 1
+
+    def _update(self, bucket: Bucket, part: slice, count: int) -> None:
+        p, g = bucket.data[part], bucket.grad[part]
+        state = {name: flat[part] for name, flat in bucket.state.items()}
+        if p.dtype == bucket.wide:
+            self.update(p, g, state, bucket.options, count)
+        else:  # in 16 bits the squares of small gradients, and Adam's eps, would be 0
+            wide = p.astype(bucket.wide)
+            self.update(wide, g.astype(bucket.wide), state, bucket.options, count)
+            p[...] = wide
 
     def zero_grad(self) -> None:
         """Drops the gradients: the next backward starts them anew, in the same memory."""

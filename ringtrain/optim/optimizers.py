@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .flat import Bucket
+from ..backend import of
 from .optimizer import Optimizer, fraction, positive
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
@@ -37,13 +37,11 @@ class SGD(Optimizer):
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
-    def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
-        o = bucket.options
-        p, g = bucket.data[start:stop], bucket.grad[start:stop]
-        v = bucket.state["momentum_buffer"][start:stop]
-        kernel = bucket.backend.kernel("sgd")
+    def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
+        o = options
+        kernel = of(p).kernel("sgd")
         arguments = (o["lr"], o["momentum"], o["dampening"] if step > 1 else 0.0, o["weight_decay"], o["nesterov"])
-        (kernel if kernel and kernel.accepts(p) else sgd)(p, g, v, *arguments)
+        (kernel if kernel and kernel.accepts(p) else sgd)(p, g, state["momentum_buffer"], *arguments)
 
 
 def sgd(p: Any, g: Any, v: Any, lr: float, momentum: float, dampening: float, decay: float, nesterov: bool) -> None:
@@ -84,13 +82,12 @@ class Adam(Optimizer):
         for beta in options["betas"]:
             fraction(type(self).__name__, "betas", beta)
 
-    def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
-        o = bucket.options
+    def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
+        o = options
         b1, b2 = o["betas"]
-        flats = (bucket.data, bucket.grad, bucket.state["exp_avg"], bucket.state["exp_avg_sq"])
-        p, g, m, v = (flat[start:stop] for flat in flats)
+        m, v = state["exp_avg"], state["exp_avg_sq"]
         rate, root = o["lr"] / (1.0 - b1**step), (1.0 - b2**step) ** 0.5
-        kernel = bucket.backend.kernel("adam")
+        kernel = of(p).kernel("adam")
         run = kernel if kernel and kernel.accepts(p) else adam
         run(p, g, m, v, o["lr"], b1, b2, o["eps"], o["weight_decay"], self.decoupled, rate, root)
 
@@ -163,10 +160,9 @@ class RMSprop(Optimizer):
         positive("RMSprop", options, "lr", "eps", "weight_decay", "momentum")
         fraction("RMSprop", "alpha", options["alpha"])
 
-    def update(self, bucket: Bucket, start: int, stop: int, step: int) -> None:
-        o = bucket.options
-        p, g = bucket.data[start:stop], bucket.grad[start:stop]
-        v, buffer, mean = (bucket.state[slot][start:stop] for slot in self.slots)
+    def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
+        o = options
+        v, buffer, mean = (state[slot] for slot in self.slots)
         if o["weight_decay"]:
             g = g + o["weight_decay"] * p
         v *= o["alpha"]
