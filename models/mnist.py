@@ -229,7 +229,7 @@ class Progress:
     def begin(self, epoch: int, epochs: int) -> None:
         self.start, self.seen = time.perf_counter(), 0
         if self.bar:
-            self.bar.reset(self.task, description=f"epoch {epoch + 1}/{epochs}")
+            self.bar.reset(self.task, description=f"epoch {epoch + 1}/{epochs}", figures="")
 
     def advance(self, images: int, loss: float) -> None:
         self.seen += images
