@@ -116,10 +116,10 @@ def together(work: Callable[[], Any]) -> Any:
         result = work()
     except (OSError, ValueError) as error:
         problem = str(error)
-    problems = rt.allgather_object(problem)
-    if any(problems):
-        first = next(r for r, text in enumerate(problems) if text)
-        where = "" if all(problems) else f"rank {first}: "
+    problems = {r: text for r, text in enumerate(rt.allgather_object(problem)) if text is not None}
+    if problems:
+        first = min(problems)
+        where = "" if len(problems) == rt.size() else f"rank {first}: "
         raise SystemExit(f"{where}{problems[first]}" if rt.rank() == 0 else 1)
     return result
 
@@ -217,7 +217,8 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.bar: Any = None
-        if rt.rank() == 0 and sys.stdout.isatty():
+        # stderr too, because Open MPI gives rank 0's stdout a terminal even where its own goes into a file
+        if rt.rank() == 0 and sys.stdout.isatty() and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
@@ -228,13 +229,13 @@ class Progress:
     def begin(self, epoch: int, epochs: int) -> None:
         self.start, self.seen = time.perf_counter(), 0
         if self.bar:
-            self.bar.reset(self.task, description=f"epoch {epoch + 1}/{epochs}")
+            self.bar.reset(self.task, description=f"epoch {epoch + 1}/{epochs}", figures="")
 
     def advance(self, images: int, loss: float) -> None:
         self.seen += images
         if self.bar:
-            rate = self.seen / (time.perf_counter() - self.start)
-            self.bar.update(self.task, advance=images, figures=f"loss {loss:.4f}  {rate:,.0f} images/s")
+            speed = self.seen / (time.perf_counter() - self.start)
+            self.bar.update(self.task, advance=images, figures=f"loss {loss:.4f}  {speed:,.0f} images/s")
 
     def line(self, text: str) -> None:
         if rt.rank() == 0:
