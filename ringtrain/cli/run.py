@@ -181,5 +181,7 @@ def terminal_settings(outer: Mapping[str, str]) -> dict[str, str]:
     if not sys.stdout.isatty():
         return {}
     columns, lines = os.get_terminal_size(sys.stdout.fileno())
-    settings = {"TTY_COMPATIBLE": "1", "COLUMNS": str(columns), "LINES": str(lines)}
+    settings = {"TTY_COMPATIBLE": "1"}
+    if columns and lines:  # a terminal that does not know its size says 0
+        settings |= {"COLUMNS": str(columns), "LINES": str(lines)}
     return {name: value for name, value in settings.items() if name not in outer}

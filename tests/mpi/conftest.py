@@ -1,12 +1,17 @@
 """What the tests on several ranks share."""
 
 import hashlib
+import io
+import os
+import sys
 
 import numpy as np
 import pytest
 
 import ringtrain as rt
 from ringtrain import nn
+
+RANK = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or "0"  # before MPI starts
 
 EVERY_SIZE = [1, 3000, 4 << 20]  # bytes a bucket: one for each parameter, a few, one for all
 
@@ -65,3 +70,17 @@ class Branches(nn.Module):
     def forward(self, x, reach):
         h = x @ self.common
         return (h * self.some if reach else h) @ self.last.T
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """Only rank 0 reports, unless a test fails on another rank: then that rank says so on stderr."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and RANK != "0":
+        reporter._tw._file = io.StringIO()
+
+
+def pytest_unconfigure(config):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and RANK != "0" and (reporter.stats.get("failed") or reporter.stats.get("error")):
+        sys.stderr.write(f"rank {RANK}:\n{reporter._tw._file.getvalue()}")
