@@ -25,7 +25,7 @@ train: setup
 test: test-serial test-mpi
 
 test-serial: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --ignore=tests/mpi
 
 test-mpi: setup
 	for n in 2 3 4; do $(RUN) -n $$n -m pytest -q --with-mpi --only-mpi tests/mpi || exit 1; done
