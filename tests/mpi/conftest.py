@@ -62,9 +62,9 @@ class Branches(nn.Module):
     """A part that all ranks use, and parts that some do not reach."""
 
     def __init__(self):
+        self.never = nn.Parameter(normal((5,), 3))
         self.common = nn.Parameter(normal((7, 3), 1))
         self.some = nn.Parameter(normal((3,), 2))
-        self.never = nn.Parameter(normal((5,), 3))
         self.last = nn.Parameter(normal((2, 3), 4))
 
     def forward(self, x, reach):

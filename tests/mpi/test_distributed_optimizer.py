@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+import collectives
 import ringtrain as rt
 from ringtrain import nn
 
@@ -159,6 +160,35 @@ def test_hooks_see_the_gradients_of_this_rank_in_backward_order():
     assert [name.split(".")[0] for name, _ in seen] == ["4", "4", "2", "2", "0", "0"]
     for name, gradient in seen:
         np.testing.assert_array_equal(gradient, dict(twin.named_parameters())[name].grad.numpy())
+    optimizer.zero_grad()
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_bucket_leaves_when_it_is_complete_and_those_before_it_have_left(monkeypatch, backwards):
+    model, events = small()[0], []
+    for name, p in model.named_parameters():
+        p.on_grad_ready(lambda p, name=name: events.append(name))
+    named = list(model.named_parameters())[:: -1 if backwards else 1]
+    sgd = rt.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = rt.DistributedOptimizer(sgd, named, bucket_bytes=1)
+    send = collectives.allreduce_async_
+
+    def sent(array, op, name):
+        events.append(name)
+        return send(array, op, name=name)
+
+    monkeypatch.setattr(collectives, "allreduce_async_", sent)
+    loss_of(model, rt.rank()).backward()
+    order = [name for name, _ in named[::-1]]
+    buckets = [f"gradients {i + 1} of 4 ({name} ... {name})" for i, name in enumerate(order)]
+    expected, waiting, ready = [], list(zip(order, buckets, strict=True)), set()
+    for name in [e for e in events if not e.startswith("gradients")]:
+        expected.append(name)
+        ready.add(name)
+        while waiting and waiting[0][0] in ready:
+            expected.append(waiting.pop(0)[1])
+    assert events == expected and not waiting
     optimizer.zero_grad()
 
 

@@ -96,7 +96,7 @@ def test_the_seed_decides_and_every_parameter_differs():
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert (a != c).mean() > 0.99
-    assert (first[0] != first[4]).mean() > 0.99
+    assert (first[0] != first[4]).mean() > 0.99 and (first[1] != first[5]).mean() > 0.99
     assert abs(np.corrcoef(first[0].ravel(), first[4].ravel())[0, 1]) < 6 / math.sqrt(13 * 17)
 
 
