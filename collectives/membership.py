@@ -73,7 +73,9 @@ class Membership:
         if self._link is None:
             if self.ranks:
                 raise CollectiveError(f"{verb}: this rank is not in the group of {name_ranks(self.ranks)}")
-            raise CollectiveError(f"{verb}: call collectives.init() first; a group lasts until shutdown()")
+            raise CollectiveError(
+                f"{verb}: call init() first (collectives.init() or ringtrain.init()); a group lasts until shutdown()"
+            )
         return self._link
 
     def _run(self, verb: str, build: Callable[..., Work], *args: Any) -> Any:

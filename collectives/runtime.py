@@ -116,7 +116,7 @@ def cross_size() -> int:
 
 def _place(asked: str) -> Place:
     if _process.place is None:
-        raise CollectiveError(f"{asked}: call collectives.init() first")
+        raise CollectiveError(f"{asked}: call init() first (collectives.init() or ringtrain.init())")
     return _process.place
 
 

@@ -5,10 +5,14 @@ from .autograd import enable_grad, is_grad_enabled, no_grad
 from .backward import backward, grad
 from .distributed import (
     Average,
+    CollectiveError,
     DistributedOptimizer,
     Max,
     Min,
+    MismatchError,
+    PeerFailedError,
     Product,
+    StallError,
     Sum,
     allgather,
     allgather_object,

@@ -73,6 +73,8 @@ def _write(path: Path, tensors: dict[str, np.ndarray], about: str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+        for left in path.parent.glob(f"{path.name}.*.part"):  # by a process that was killed while it saved
+            left.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
             error.errno,

@@ -261,3 +261,5 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         assert step >= seen  # what was said to be saved is there
         for p in model.parameters():
             assert (p.detach().numpy() == step).all()
+    checkpoint.save(path, model)
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]  # what a killed writer left is gone

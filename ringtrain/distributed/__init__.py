@@ -2,9 +2,13 @@
 
 from collectives import (
     Average,
+    CollectiveError,
     Max,
     Min,
+    MismatchError,
+    PeerFailedError,
     Product,
+    StallError,
     Sum,
     allgather_object,
     barrier,

@@ -95,6 +95,11 @@ class Dropout(Module):
         self._last = (step, call)
         return dropout(x, self.p, f"{self._name}/{call}", step)
 
+    def __deepcopy__(self, memo: dict) -> Dropout:
+        copy = Dropout(self.p)  # with masks of its own: layers are stacked by copying them
+        copy.training = self.training
+        return copy
+
     def extra_repr(self) -> str:
         return f"p={self.p}"
 

@@ -84,12 +84,21 @@ def test_layers_steps_and_calls_differ_and_repeat():
 
 
 def test_evaluation_between_two_steps_changes_nothing():
-    layer, twin = nn.Dropout(0.5), None
-    twin = copy.deepcopy(layer)
+    rt.seed(5)
+    layer = nn.Dropout(0.5)
+    rt.seed(5)
+    twin = nn.Dropout(0.5)
     mask(layer, (4, 4)), mask(twin, (4, 4))
     twin.eval()(rt.ones((4, 4)))
     twin.train()
     np.testing.assert_array_equal(mask(layer, (4, 4)), mask(twin, (4, 4)))
+
+
+def test_a_copy_has_masks_of_its_own():
+    layer = nn.Dropout(0.3).eval()
+    twin = copy.deepcopy(layer)
+    assert twin.p == 0.3 and not twin.training
+    assert (mask(layer.train(), (9, 9)) != mask(twin.train(), (9, 9))).any()
 
 
 def test_optimisers_advance_the_step():
