@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from .jit import jit
+
 _BLOCK = 1 << 18  # bytes of columns at a time: what a core's second-level cache holds beside the weight
 
 
 @cache
 def _kernels() -> tuple[Any, Any]:
-    """The two compiled loops; numba is imported at the first convolution."""
-    from numba import njit
-
-    jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-
+    """The two compiled loops; compiled at the first convolution."""
     # x is (n, h, w c) here: with no dilation the kw c numbers of a kernel row lie side by side. Indices are unsigned
     # so that numba need not ask whether they count from the end.
 

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .jit import jit
+
 
 @cache
 def _kernels() -> dict[str, Callable]:
-    from numba import njit
-
-    jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-
     @jit
     def sgd(p, g, v, lr, momentum, dampening, decay, nesterov):
         keep = p.dtype.type(1.0 - dampening)

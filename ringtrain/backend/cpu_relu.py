@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .jit import jit
+
 
 @cache
 def _kernels() -> tuple[Any, Any]:
-    from numba import njit
-
-    jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-
     @jit
     def forward(x, out):
         zero = x.dtype.type(0)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import is_float, wide
+from .jit import available, jit
 
 
 @cache
 def _compiled() -> Any:
-    import math
+    if not available():
+        return lambda x: np.vectorize(math.erf, otypes=[x.dtype])(x)
 
-    from numba import vectorize
+    @jit
+    def loop(x, out):
+        for i in range(x.size):
+            out[i] = math.erf(x[i])
 
-    return vectorize(["float32(float32)", "float64(float64)"], nopython=True, cache=True)(lambda x: math.erf(x))
+    def run(x: Any) -> Any:
+        out = np.empty(x.shape, x.dtype)
+        loop(np.ascontiguousarray(x).reshape(-1), out.reshape(-1))
+        return out
+
+    return run
 
 
 def erf(x: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, register
+from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
@@ -18,6 +19,7 @@ _PROVIDERS = {
     "sgd": "cpu_optim:SGD",
     "adam": "cpu_optim:ADAM",
 }
+_COMPILED = set(_PROVIDERS) - {"cross_entropy"}  # those that need numba
 
 
 class NumpyBackend(Backend):
@@ -29,7 +31,7 @@ class NumpyBackend(Backend):
             return self.kernels[name]
         except KeyError:
             found = None
-            if name in _PROVIDERS:
+            if name in _PROVIDERS and (name not in _COMPILED or available()):
                 module, attribute = _PROVIDERS[name].split(":")
                 found = getattr(importlib.import_module(f"ringtrain.backend.{module}"), attribute)
             self.kernels[name] = found

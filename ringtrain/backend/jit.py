@@ -1,0 +1,28 @@
+"""Compiling loops with numba, lazily: importing ringtrain loads and compiles nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+
+@cache
+def available() -> bool:
+    """Whether numba is installed; without it the composed forms run."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def jit(loop: Callable) -> Any:
+    """The loop, to be compiled at its first call without holding the interpreter's lock.
+
+    Machine code is kept on disk for the next process, unless there is no place to write to.
+    """
+    from numba import njit
+
+    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(loop)
+    except RuntimeError:  # "cannot cache function: no locator available"
+        return njit(**options)(loop)
