@@ -12,7 +12,8 @@ import numpy as np
 import ringtrain as rt
 from ringtrain import nn
 rt.seed(0)
-net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.GELU(), nn.Linear(None, 5))
+layers = [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.GELU(), nn.Linear(None, 5)]
+net = nn.Sequential(*layers)
 x = rt.from_numpy(np.random.default_rng(0).random((7, 2, 6, 6), np.float32))
 net(x)
 adam = rt.optim.Adam(net.parameters(), lr=0.01)
