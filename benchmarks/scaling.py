@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--plot", metavar="FILE.png", default=None)
     parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        parser.error(f"--json {args.json}: there is no such folder")
     if min(*args.ranks, args.batch_size, args.repeats, args.steps or 1) < 1:
         parser.error("ranks, batch size, repeats and steps must be 1 or more")
     if args.mode == "strong" and any(args.batch_size % n for n in args.ranks):

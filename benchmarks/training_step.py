@@ -53,7 +53,7 @@ class Engine:
         return json.loads(line)
 
     def time(self, work: str, repeats: int) -> Any:
-        """{"seconds", "loss", "peak_bytes"} of one repeat, or None for work the library does not do."""
+        """{"seconds", "loss", "peak_bytes"} of one repeat."""
         assert self.process.stdin is not None
         print(work, repeats, file=self.process.stdin, flush=True)
         return self._answer()
@@ -110,6 +110,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        parser.error(f"--json {args.json}: there is no such folder")
+    if args.repeats < 1 or any("=" not in item for item in args.peer):
+        parser.error("--repeats must be 1 or more, and --peer NAME=PYTHON")
     engines = [Engine("ringtrain", sys.executable)]
     engines += [Engine(name, python) for name, python in peers(args.peer).items()]
     try:

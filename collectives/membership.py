@@ -74,7 +74,8 @@ class Membership:
             if self.ranks:
                 raise CollectiveError(f"{verb}: this rank is not in the group of {name_ranks(self.ranks)}")
             raise CollectiveError(
-                f"{verb}: call init() first (collectives.init() or ringtrain.init()); a group lasts until shutdown()"
+                f"{verb}: call ringtrain.init() first, or collectives.init() without ringtrain; "
+                "a group lasts until shutdown()"
             )
         return self._link
 

@@ -116,7 +116,7 @@ def cross_size() -> int:
 
 def _place(asked: str) -> Place:
     if _process.place is None:
-        raise CollectiveError(f"{asked}: call init() first (collectives.init() or ringtrain.init())")
+        raise CollectiveError(f"{asked}: call ringtrain.init() first, or collectives.init() without ringtrain")
     return _process.place
 
 

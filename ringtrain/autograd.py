@@ -227,6 +227,9 @@ class Op:
         if len(inputs) > len(self.inputs) and not self.variadic:
             attributes = self._named(inputs[len(self.inputs) :]) | attributes
             inputs = inputs[: len(self.inputs)]
+        if attributes and not attributes.keys() <= self.defaults.keys():
+            unknown = sorted(attributes.keys() - self.defaults.keys())
+            raise TypeError(f"{self.name} has no option {unknown}; it has {list(self.defaults)}")
         arrays = [x._data if isinstance(x, Tensor) else np.asarray(x) if type(x) is list else x for x in inputs]
         backend = _backend_of(arrays)
         try:

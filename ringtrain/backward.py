@@ -211,7 +211,8 @@ def _arrive(leaf: Leaf, g: Any) -> None:
     old = leaf.grad
     if isinstance(g, Tensor) or isinstance(old, Tensor):
         # under create_graph, now or before, the sum is a tensor of the graph; a flat buffer still gets its values
-        total = g if old is None else (old if isinstance(old, Tensor) else wrap(old)) + g
+        # copied, because other edges may have been sent the same tensor
+        total = taped.copy(g) if old is None else (old if isinstance(old, Tensor) else wrap(old)) + g
         leaf.grad = total if isinstance(g, Tensor) else total._data
         if leaf.buffer is not None:
             leaf.buffer[...] = total._data

@@ -143,5 +143,5 @@ def _optimizer_state(tensors: dict, about: dict, path: Any) -> dict[str, Any]:
     for name, array in tensors.items():
         if name.startswith("optimizer."):
             _, number, slot = name.split(".", 2)
-            state[int(number)][slot] = array
+            state.setdefault(int(number), {})[slot] = array
     return {"state": state, "param_groups": about["optimizer"]["param_groups"]}

@@ -19,23 +19,21 @@ class Context:
     def __init__(self, name: str, needs: tuple[bool, ...]) -> None:
         self._name = name
         self.needs_input_grad = needs
-        self._saved: tuple[Tensor, ...] = ()
-        self._versions: list[int] = []
+        self._saved: tuple[tuple[Tensor, list, int], ...] = ()
 
     def save_for_backward(self, *tensors: Tensor) -> None:
         """Keeps tensors, inputs or outputs, and checks at backward that nobody wrote into them."""
-        self._saved = tensors
-        self._versions = [t._version[0] for t in tensors]
+        self._saved = tuple((t, t._version, t._version[0]) for t in tensors)
 
     @property
     def saved_tensors(self) -> tuple[Tensor, ...]:
-        for t, version in zip(self._saved, self._versions, strict=True):
-            if t._version[0] != version:
+        for t, cell, count in self._saved:
+            if t._version is not cell or cell[0] != count:  # `t += x` gives t another cell
                 raise RuntimeError(
                     f"a tensor that {self._name}.forward kept by save_for_backward was changed in place since; "
                     "change a copy of it instead"
                 )
-        return self._saved
+        return tuple(t for t, _, _ in self._saved)
 
 
 class _Plan:
@@ -65,7 +63,7 @@ class _Plan:
 class Function:
     """A differentiable operation written by hand; subclass it, and call `YourFunction.apply(...)`.
 
-    forward(ctx, *args) gets tensors outside the graph and returns a tensor or a tuple of them; backward(ctx, *grads)
+    forward(ctx, *args) runs without recording and returns a tensor or a tuple of them; backward(ctx, *grads)
     gets the outputs' gradients and returns one gradient, or None, for each argument of forward. Backward written
     with ops can itself be differentiated.
     """

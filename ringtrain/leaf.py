@@ -20,7 +20,7 @@ class Leaf:
     taps      (None, function) pairs that see, and may replace, each gradient before it is added
     """
 
-    __slots__ = ("__weakref__", "buffer", "dtype", "edges", "grad", "hooks", "owner", "shape", "taps")
+    __slots__ = ("__weakref__", "buffer", "dtype", "edges", "grad", "hooks", "owner", "shape", "taps", "version")
 
     def __init__(self, owner: Any) -> None:
         data = owner._data
@@ -31,10 +31,12 @@ class Leaf:
         self.buffer: Any = None
         self.hooks: list[Callable[[Any], None]] = []
         self.taps: list | None = None
+        self.version = [0]
         self.owner = weakref.ref(owner)
 
     def accumulate(self, g: Any) -> None:
         """Adds a raw gradient of this leaf's shape and dtype; the first one is copied, never kept."""
+        self.version[0] += 1
         if self.grad is not None:
             self.grad += g
         elif self.buffer is not None:

@@ -22,14 +22,24 @@ def _numpy(x: Any) -> np.ndarray:
 
 
 class Metric:
-    """Base of metrics: totals = (weighted sum, weight)."""
+    """Base of metrics: totals = (weighted sum, weight); merged: whether they are those of all ranks."""
 
     def __init__(self) -> None:
         self.totals = np.zeros(2)
+        self.merged = False
 
     def reset(self) -> None:
         """Forgets everything counted."""
         self.totals[...] = 0
+        self.merged = False
+
+    def _count(self, total: float, weight: float) -> None:
+        if self.merged:
+            raise RuntimeError(
+                f"{type(self).__name__} holds what all ranks have counted, and one rank's part cannot be added "
+                "to that; reset() it first, or merge once, at the end"
+            )
+        self.totals += (total, weight)
 
     def value(self) -> float:
         """The metric of all samples so far; nan where there are none."""
@@ -43,7 +53,7 @@ class Mean(Metric):
     def update(self, value: Any, count: float = 1) -> None:
         """Adds the mean `value` of `count` samples; none add nothing, whatever their mean."""
         if count:
-            self.totals += (float(_numpy(value)) * count, count)
+            self._count(float(_numpy(value)) * count, count)
 
 
 class Accuracy(Metric):
@@ -54,4 +64,6 @@ class Accuracy(Metric):
         scores, labels = _numpy(scores), _numpy(labels)
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
             raise ValueError(f"Accuracy wants scores (N, C) and labels (N,); got {scores.shape} and {labels.shape}")
-        self.totals += (float(np.count_nonzero(scores.argmax(axis=1) == labels)), len(labels))
+        # argmax takes a nan for the largest: a network that has diverged would be right about class 0
+        right = (scores.argmax(axis=1) == labels) & ~np.isnan(scores).any(axis=1)
+        self._count(float(np.count_nonzero(right)), len(labels))

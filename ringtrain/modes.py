@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["enable_grad", "is_grad_enabled", "mode", "no_grad"]
 
 
-class _Mode:
+class _Mode(threading.local):
     """All modes in one object, which hot paths read once."""
 
-    __slots__ = ("grad",)
-
-    def __init__(self) -> None:
-        self.grad = True
+    grad = True
 
 
 mode = _Mode()

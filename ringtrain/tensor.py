@@ -130,7 +130,11 @@ class Tensor:
         node = self._node
         if type(node) is not Leaf or node.grad is None:
             return None
-        return node.grad if type(node.grad) is Tensor else wrap(node.grad)
+        if type(node.grad) is Tensor:
+            return node.grad
+        out = wrap(node.grad)
+        out._version = node.version  # the next backward adds to this memory
+        return out
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -297,7 +301,7 @@ def share(base: Tensor, view: Tensor) -> None:
     view._version = cell
     if len(cell) == 1:
         cell.append(weakref.ref(base))
-    elif len(cell) > 64:
+    elif len(cell) > 64 and not len(cell) & (len(cell) - 1):  # now and then: pruning walks over all
         cell[1:] = [ref for ref in cell[1:] if ref() is not None]
     cell.append(weakref.ref(view))
 

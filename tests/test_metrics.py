@@ -53,3 +53,24 @@ def test_shapes_that_do_not_fit(scores, labels):
     with pytest.raises(ValueError) as caught:
         Accuracy().update(np.zeros(scores), np.zeros(labels, int))
     assert str(caught.value) == f"Accuracy wants scores (N, C) and labels (N,); got {scores} and {labels}"
+
+
+def test_scores_that_are_nan_are_never_right():
+    accuracy = Accuracy()
+    accuracy.update(np.array([[np.nan, np.nan], [0.0, 1.0]]), np.array([0, 1]))
+    assert accuracy.value() == 0.5
+
+
+def test_nothing_is_added_to_what_has_been_merged():
+    rt.init()
+    loss = Mean()
+    loss.update(2.0, 3)
+    rt.merge_metrics(loss)
+    for wrong in (lambda: loss.update(1.0), lambda: rt.merge_metrics(loss)):
+        with pytest.raises(RuntimeError, match="reset"):
+            wrong()
+    assert loss.value() == 2.0
+    loss.reset()
+    loss.update(5.0)
+    assert loss.value() == 5.0
+    rt.shutdown()

@@ -11,7 +11,7 @@ import time
 
 
 def serve(name, version, make):
-    """Answers requests until the input ends. make(work) returns step() -> loss, or None for work it does not know."""
+    """Answers requests until the input ends. make(work) returns step() -> loss."""
     print(json.dumps({"name": name, "version": version}), flush=True)
     steps = {}
     for line in sys.stdin:
@@ -19,11 +19,8 @@ def serve(name, version, make):
         if work not in steps:
             steps[work] = make(work)
             for _ in range(3):
-                steps[work] and steps[work]()
+                steps[work]()
         step = steps[work]
-        if step is None:
-            print(json.dumps(None), flush=True)
-            continue
         start = time.perf_counter()
         for _ in range(int(repeats)):
             loss = step()

@@ -131,6 +131,8 @@ def _matrix(weight: np.ndarray) -> np.ndarray:
 class _Conv2d:
     """Kernel `conv2d`: see `ops/fused.py` for the interface, `ops/conv.py` for the shapes."""
 
+    keeps_output = False
+
     def accepts(self, x: Any, weight: Any, bias: Any, *, groups: int, **_: Any) -> bool:
         same = x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
         return groups == 1 and same and x.dtype in (np.float32, np.float64) and x.size > 0

@@ -10,6 +10,8 @@ import numpy as np
 class _CrossEntropy:
     """Kernel `cross_entropy`: logits (N, C) and class numbers (N,); interface in `ops/fused.py`."""
 
+    keeps_output = False
+
     def accepts(self, logits: Any, labels: Any, *, reduction: str) -> bool:
         return logits.dtype in (np.float32, np.float64) and reduction in ("mean", "sum") and logits.size > 0
 

@@ -53,6 +53,8 @@ def _kernels() -> tuple[Any, Any]:
 class _MaxPool2d:
     """Kernel `max_pool2d`: see `ops/fused.py` for the interface, `ops/pool.py` for the shapes."""
 
+    keeps_output = False
+
     def accepts(self, x: Any, **_: Any) -> bool:
         return x.dtype in (np.float32, np.float64) and x.size > 0
 

@@ -50,6 +50,8 @@ def _dense(x: np.ndarray) -> bool:
 class _Relu:
     """Kernel `relu`; interface in `ops/fused.py`."""
 
+    keeps_output = True
+
     def accepts(self, x: Any) -> bool:
         return x.dtype in (np.float32, np.float64) and x.size > 0 and _dense(x)
 

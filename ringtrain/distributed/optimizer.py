@@ -21,6 +21,7 @@ from collectives import Average, Sum
 from ..optim import Optimizer
 from ..optim.flat import Bucket
 from ..tensor import Tensor
+from .state import must_agree
 
 __all__ = ["DistributedOptimizer"]
 
@@ -97,7 +98,11 @@ class DistributedOptimizer:
         if collectives.size() > 1:
             buffers: list[Any] = []
             order = [p for _, p in named if id(p) in self._arrived]
+            # buckets are sent by position: an order of its own on one rank would add up different parameters
+            places = {f"parameter {i}": (names[id(p)], p.shape, p.dtype.name) for i, p in enumerate(order)}
+            must_agree("DistributedOptimizer", places)
             optimizer.rebucket(bucket_bytes, _allocator(buffers, len(own)), order)
+            self._buckets = optimizer.buckets
             self._ship(names, buffers)
 
     def _ship(self, names: dict[int, str], buffers: list[Any]) -> None:
@@ -140,6 +145,11 @@ class DistributedOptimizer:
         """
         if self._synchronized:
             return
+        if self._shipments and self.optimizer.buckets is not self._buckets:
+            raise RuntimeError(
+                "the optimiser's parameters were laid out anew after it was wrapped (add_param_group?); "
+                "do that first, then wrap it in a DistributedOptimizer"
+            )
         for shipment in self._shipments[self._next :]:
             shipment.send(self.op)
         for shipment in self._shipments:
@@ -178,6 +188,12 @@ class DistributedOptimizer:
 
     def load_state_dict(self, saved: Any) -> None:
         self.optimizer.load_state_dict(saved)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a DistributedOptimizer cannot be copied or pickled: its buckets are those that the ranks send; "
+            "copy its .optimizer, or use state_dict()"
+        )
 
     def __repr__(self) -> str:
         return f"DistributedOptimizer({self.optimizer!r}, ranks={collectives.size()})"

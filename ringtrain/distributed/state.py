@@ -26,7 +26,7 @@ def broadcast_parameters(model: Any, root_rank: int = 0) -> None:
         items = list(model.items() if isinstance(model, Mapping) else model)
     items.sort(key=lambda item: item[0])  # ranks may have registered them in different orders
     shapes = {name: (tuple(raw(t).shape), raw(t).dtype.name) for name, t in items}
-    _same("broadcast_parameters", shapes)
+    must_agree("broadcast_parameters", shapes)
     packed: dict[Any, list[Any]] = {}
     for _, t in items:
         packed.setdefault(raw(t).dtype, []).append(t)
@@ -47,7 +47,7 @@ def _broadcast_packed(tensors: list[Any], dtype: Any, root_rank: int) -> None:
             t._version[0] += 1
 
 
-def _same(what: str, description: Mapping[str, Any]) -> None:
+def must_agree(what: str, description: Mapping[str, Any]) -> None:
     """Raises the same error on every rank where the ranks' descriptions differ."""
     everyone = collectives.allgather_object(dict(description))
     for r, other in enumerate(everyone):
@@ -69,8 +69,11 @@ def broadcast_optimizer_state(optimizer: Any, root_rank: int = 0) -> None:
 def merge_metrics(*metrics: Metric | Iterable[Metric]) -> None:
     """Sums what the ranks have counted, in place, so that `value()` is that of all samples, on every rank."""
     flat = [m for item in metrics for m in ([item] if isinstance(item, Metric) else item)]
+    if any(m.merged for m in flat):
+        raise RuntimeError("a metric has been merged already; reset() it before counting anew")
     totals = collectives.allreduce(np.concatenate([m.totals for m in flat]), collectives.Sum, name="metrics")
     start = 0
     for m in flat:
         m.totals[...] = totals[start : start + m.totals.size]
+        m.merged = True
         start += m.totals.size

@@ -12,7 +12,7 @@ from ..autograd import no_grad
 from ..ops import conv, linalg, norm, pool, shape
 from ..tensor import Tensor, describe
 from .init import Initializer, Kaiming, Ones, Uniform, Zeros
-from .module import LazyParameter, Module, entries, parameter
+from .module import LazyParameter, Module, parameter
 
 Pair = int | tuple[int, int]
 _TORCH_DEFAULT = Kaiming(slope=math.sqrt(5.0))  # uniform in +-1 / sqrt(fan_in)
@@ -22,6 +22,9 @@ class Sequential(Module):
     """Modules, or functions of one tensor, one after the other."""
 
     def __init__(self, *layers: Any) -> None:
+        wrong = [layer for layer in layers if not callable(layer)]
+        if wrong:
+            raise TypeError(f"Sequential takes layers one by one, as in Sequential(a, b); got {wrong[0]!r}")
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
@@ -40,11 +43,10 @@ class Sequential(Module):
         self.layers.append(layer)
         return self
 
-    def _walk(self, prefix: str = "") -> Any:
+    def _attributes(self) -> list[tuple[str, Any]]:
         # names are "0.weight", not "layers.0.weight": what PyTorch's users know
-        for name, value in [*enumerate(self.layers), *((n, v) for n, v in vars(self).items() if n != "layers")]:
-            if not str(name).startswith("_"):
-                yield from entries(value, f"{prefix}{name}")
+        others = [(name, value) for name, value in vars(self).items() if name != "layers"]
+        return [(str(i), layer) for i, layer in enumerate(self.layers)] + others
 
     def __repr__(self) -> str:
         lines = [f"({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
@@ -114,6 +116,8 @@ class Conv2d(Module):
         dtype: Any = np.float32,
     ) -> None:
         kernel = conv.pair(kernel_size, "kernel_size")
+        if min(in_channels, out_channels, *kernel) < 1:
+            raise ValueError(f"Conv2d: channels and kernel must be >= 1; got {in_channels}, {out_channels}, {kernel}")
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide {in_channels} inputs and {out_channels} outputs")
         name = random.next_name("Conv2d")

@@ -1,19 +1,19 @@
 """Module: a part of a network that holds parameters, buffers and other modules.
 
 What belongs to a module is what its attributes hold: Parameters, tensors (buffers), modules, and lists, tuples and
-dicts of them. Names are attribute paths, such as "layers.0.weight". Attributes that begin with an underscore are
-private and left out.
+dicts of them. Names are attribute paths, such as "layers.0.weight". Tensors under a name that begins with an underscore
+are private, and no buffers; parameters and modules belong to it under any name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
-from ..tensor import Leaf, Tensor, describe, raw
+from ..tensor import Leaf, Tensor, describe, raw, share
 
 __all__ = ["LazyParameter", "Module", "Parameter"]
 
@@ -25,15 +25,18 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(raw(data), requires_grad)
+        if isinstance(data, Tensor):
+            share(data, self)
 
     def replace(self, data: Any) -> None:
         """Takes on new data, of any shape, dtype or device; the gradient so far is dropped."""
+        data = raw(data)
+        backends.of(data)
         self._data = data
         self._version[0] += 1
         if self._node is not None:
-            hooks = self._node.hooks
-            self._node = Leaf(self)
-            self._node.hooks = hooks
+            old, self._node = self._node, Leaf(self)
+            self._node.hooks, self._node.taps = old.hooks, old.taps
 
 
 class LazyParameter:
@@ -56,11 +59,20 @@ class Module:
         return self.forward(*args, **kwargs)
 
     # --- what belongs to it -------------------------------------------------------------------------------
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """(path, Module | Tensor | LazyParameter) of everything below, depth first, in order of assignment."""
-        for name, value in vars(self).items():
-            if not name.startswith("_"):
-                yield from entries(value, prefix + name)
+    def _attributes(self) -> Iterable[tuple[str, Any]]:
+        """(name, value) of what may hold parts, in order of assignment."""
+        return vars(self).items()
+
+    def _walk(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Any]]:
+        """(path, Module | Tensor | LazyParameter) of everything below, depth first, in order of assignment.
+
+        above  the modules that this one is a part of: a part that knows its owner does not own it
+        """
+        for name, value in self._attributes():
+            for path, part in entries(value, prefix + name, (*above, self)):
+                buffer = isinstance(part, Tensor) and not isinstance(part, Parameter)
+                if not (buffer and name.startswith("_")):
+                    yield path, part
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of this module ("") and of all below, each module once."""
@@ -145,6 +157,8 @@ class Module:
         for _, t in self._tensors():
             if is_device or t.dtype.kind == "f" or t.dtype.name == "bfloat16":
                 data = t.detach().to(target)._data
+                if data is t._data:  # nothing changes, and the gradient stays
+                    continue
                 if isinstance(t, Parameter):
                     t.replace(data)
                 else:
@@ -152,7 +166,7 @@ class Module:
         return self
 
     def __repr__(self) -> str:
-        parts = {n: list(entries(m, n)) for n, m in vars(self).items() if n[0] != "_"}
+        parts = {n: list(entries(m, n, (self,))) for n, m in vars(self).items() if n[0] != "_"}
         children = [(n, vars(self)[n]) for n, below in parts.items() if any(isinstance(m, Module) for _, m in below)]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
@@ -164,19 +178,20 @@ class Module:
         return ""
 
 
-def entries(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def entries(value: Any, path: str, above: tuple[Module, ...]) -> Iterator[tuple[str, Any]]:
     """(path, part) of an attribute's value and of all below it."""
     if isinstance(value, (Tensor, LazyParameter)):
         yield path, value
     elif isinstance(value, Module):
-        yield path, value
-        yield from value._walk(path + ".")
+        if not any(value is module for module in above):
+            yield path, value
+            yield from value._walk(path + ".", above)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from entries(item, f"{path}.{i}")
+            yield from entries(item, f"{path}.{i}", above)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from entries(item, f"{path}.{key}")
+            yield from entries(item, f"{path}.{key}", above)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

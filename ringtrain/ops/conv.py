@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import wide
 from ..tensor import Tensor
 from .fused import fused
 from .linalg import einsum
@@ -97,4 +98,9 @@ def conv2d(
     for n, k, s, p, d in zip(x.shape[2:], (kh, kw), stride, padding, dilation, strict=True):
         if output_length(n, k, s, p, d) < 1:
             raise ValueError(f"conv2d: a kernel of {k} (dilation {d}) does not fit {n} elements with padding {p}")
+    accumulator = wide(x.dtype)
+    if accumulator is not None:  # 16-bit floats are summed in float32 and rounded once
+        bias = None if bias is None else bias.astype(accumulator)
+        out = conv2d(x.astype(accumulator), weight.astype(accumulator), bias, stride, padding, dilation, groups)
+        return out.astype(x.dtype)
     return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)

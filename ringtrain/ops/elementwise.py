@@ -245,7 +245,9 @@ def to(x: Tensor, target: Any) -> Tensor:
     if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "meta"):
         if x.backend.abstract and target != "meta":
             raise RuntimeError(f"{describe(x)} on device 'meta' has no values to put on {target!r}")
-        return x if x.device == target else _move(x, source=x.device, device=target)
+        backend, index = backends.get(target)
+        device = backend.name if backend.name != "cuda" else f"cuda:{index}"
+        return x if x.device == device else _move(x, source=x.device, device=target)
     return astype(x, target)
 
 

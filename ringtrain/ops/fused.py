@@ -7,6 +7,7 @@ A kernel is an object with
     accepts(*arrays, **attributes) -> bool               whether it can do these (dtypes, options)
     forward(*arrays, **attributes) -> (out, residuals)   out is an array or a tuple of arrays
     backward(g, needs, residuals, *arrays, **attributes) -> gradients of all inputs, None where not needed
+    keeps_output                                         whether residuals hold an output: a write into it is an error
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class _Fused:
         node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
         node.saved = [*arrays, attributes, residuals]
         node.cells = [x._version if isinstance(x, Tensor) else UNCHANGED for x in inputs]
+        if kernel.keeps_output:
+            node.cells += [t._version for t in outs]
         node.stamp = sum([cell[0] for cell in node.cells])
         node.taps = None
         single = len(outs) == 1

@@ -30,6 +30,13 @@ def _plain(index: Any) -> Any:
     return raw(np.asarray(index)) if isinstance(index, list) else raw(index)
 
 
+def _kept(index: Any) -> Any:
+    """An index that a later write cannot change: backward reads it again."""
+    if type(index) is tuple:
+        return tuple(_kept(i) for i in index)
+    return index.copy() if hasattr(index, "copy") else index
+
+
 def _rule(x: MetaArray, *, index: Any) -> tuple[int, ...]:
     # an array without memory answers every index: all its strides are 0
     return np.broadcast_to(np.zeros((), np.int8), x.shape)[index].shape
@@ -71,7 +78,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index], with everything that NumPy indexes by. A view for a basic index, else a copy."""
     index = _plain(index)
     if not is_basic(index):
-        return _get(x, index=index)
+        return _get(x, index=_kept(index) if mode.grad and x._node is not None else index)
     lead = index if type(index) is tuple else (index,)
     # with an Ellipsis NumPy gives a view of one element too, rather than a scalar
     out = _get(x, index=lead if Ellipsis in lead else (*lead, Ellipsis))
@@ -142,7 +149,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         before = wrap(x._data)
         before._node, before._slot = source, slot
         x._node = x._slot = None
-        record(_set, (before, value), (x._data, data), {"index": index}, (x,))
+        record(_set, (before, value), (x._data, data), {"index": _kept(index)}, (x,))
 
 
 def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..backend import of
 from ..tensor import Tensor, raw, wrap
-from .elementwise import absolute, square, where
+from .elementwise import absolute, softplus, square, where
 from .fused import fused
 from .index import take_along_axis
 from .reduce import log_softmax, sum
@@ -66,7 +66,7 @@ def cross_entropy(
         return reshape(out, labels.shape) if reduction == "none" else out
     ignored = labels == ignore_index
     if weight is None and not label_smoothing and not ignored.any():
-        return _plain(logits, labels, reduction=reduction)
+        return _plain(logits, labels.copy(), reduction=reduction)  # backward reads them again
     return _general(logits, labels, ignored, weight, label_smoothing, reduction)
 
 
@@ -148,4 +148,4 @@ def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: s
 def binary_cross_entropy_with_logits(logits: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(logits), without overflow. Targets 0 .. 1, of that shape."""
     _same_shape("binary_cross_entropy_with_logits", logits, target)
-    return reduced(logits.relu() - logits * target + (-absolute(logits)).exp().log1p(), reduction)
+    return reduced(softplus(logits) - logits * target, reduction)

@@ -123,7 +123,7 @@ def bind() -> None:
         setattr(Tensor, f"__r{name}__", _reflected(fn))
     for name, fn in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", fn)
-    for name in ("add", "sub", "mul", "truediv"):
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
         setattr(Tensor, f"__i{name}__", _in_place(f"i{name}", _BINARY[name]))
     methods: dict[str, Callable] = {
         "__neg__": elementwise.negative,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..dtypes import wide
 from ..tensor import Tensor
 from .elementwise import sqrt, square
 from .shape import reshape
@@ -13,8 +14,12 @@ def batch_norm(
     """Normalises each channel of x (N, C, ...) over the batch and all later axes (Ioffe and Szegedy 2015).
 
     weight, bias (C,). Returns the output, the channels' means and their biased variances (C,), the last two
-    outside the graph.
+    outside the graph. 16-bit floats are computed in float32.
     """
+    accumulator = wide(x.dtype)
+    if accumulator is not None:
+        out, mean, var = batch_norm(x.astype(accumulator), weight, bias, eps)
+        return out.astype(x.dtype), mean, var
     axes = (0, *range(2, x.ndim))
     centre = x.mean(axis=axes, keepdims=True)
     deviation = x - centre
@@ -27,6 +32,9 @@ def normalize(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5
 ) -> Tensor:
     """Normalises each channel of x (N, C, ...) by given statistics (C,): batch norm after training."""
+    accumulator = wide(x.dtype)
+    if accumulator is not None:
+        return normalize(x.astype(accumulator), mean, var, weight, bias, eps).astype(x.dtype)
     shape = (1, -1) + (1,) * (x.ndim - 2)
     return affine((x - reshape(mean, shape)) / sqrt(reshape(var, shape) + eps), weight, bias)
 

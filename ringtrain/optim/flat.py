@@ -52,9 +52,27 @@ class Bucket:
         self.data = self.zeros(first.dtype)
         self.grad = make(end, first.dtype)
         self.grad[...] = 0
-        self._data = [self.data[a:b].reshape(p.shape) for p, (a, b) in zip(params, self.spans, strict=True)]
-        self._grad = [self.grad[a:b].reshape(p.shape) for p, (a, b) in zip(params, self.spans, strict=True)]
+        self._cut()
         self.adopt()
+
+    def _cut(self) -> None:
+        shapes = [(p.shape, span) for p, span in zip(self.params, self.spans, strict=True)]
+        self._data = [self.data[a:b].reshape(shape) for shape, (a, b) in shapes]
+        self._grad = [self.grad[a:b].reshape(shape) for shape, (a, b) in shapes]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copied view is no view any more: they are cut again
+        return {name: value for name, value in vars(self).items() if name not in ("_data", "_grad", "backend")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.backend = self.params[0].backend
+        self._cut()
+
+    def kept(self) -> Iterator[tuple[Tensor, int, dict[str, Any]]]:
+        """(parameter, number of updates, copies of its part of the state by name)."""
+        for p, (a, b), step in zip(self.params, self.spans, self.steps, strict=True):
+            yield p, step, {name: flat[a:b].reshape(p.shape).copy() for name, flat in self.state.items()}
 
     def zeros(self, dtype: Any) -> Any:
         """A flat array beside the data."""

@@ -29,14 +29,28 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        for group in _groups(params):
-            unknown = set(group) - set(defaults) - {"params"}
-            if unknown:
-                raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}; it has {sorted(defaults)}")
-            self.param_groups.append({**defaults, **group})
-            self.check(self.param_groups[-1])
-        _check([p for group in self.param_groups for p in group["params"]])
         self.buckets: list[Bucket] = []
+        self._extend(_groups(params))
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Adds a group: a dict with "params" and options that differ from the defaults.
+
+        Before the optimiser is wrapped in a DistributedOptimizer, which sends the buckets that it found.
+        """
+        self._extend(_groups([group]))
+
+    def _extend(self, groups: list[dict[str, Any]]) -> None:
+        made = []
+        for group in groups:
+            unknown = set(group) - set(self.defaults) - {"params"}
+            if unknown:
+                raise ValueError(
+                    f"{type(self).__name__} has no option {sorted(unknown)}; it has {sorted(self.defaults)}"
+                )
+            made.append({**self.defaults, **group})
+            self.check(made[-1])
+        _check([p for group in [*self.param_groups, *made] for p in group["params"]])
+        self.param_groups += made
         self.rebucket()
 
     def check(self, options: dict[str, Any]) -> None:
@@ -47,14 +61,17 @@ class Optimizer:
 
         order  the parameters in the order of registration; None is that of the groups
         """
-        saved = self.state_dict() if self.buckets else None
+        kept = {id(p): (step, slots) for bucket in self.buckets for p, step, slots in bucket.kept()}
         group_of = {id(p): group for group in self.param_groups for p in group["params"]}
         listed = [p for group in self.param_groups for p in group["params"]]
         self.buckets = cut([(p, group_of[id(p)]) for p in order or listed], bucket_bytes, allocate)
         for bucket in self.buckets:
             bucket.state = {slot: bucket.zeros(bucket.wide) for slot in self.slots}
-        if saved is not None:
-            self.load_state_dict(saved)
+            for i, (p, (a, b)) in enumerate(zip(bucket.params, bucket.spans, strict=True)):
+                if id(p) in kept:
+                    bucket.steps[i], slots = kept[id(p)]
+                    for slot in self.slots:
+                        bucket.state[slot][a:b] = slots[slot].reshape(-1)
 
     def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
         """Updates parameters p and their state in place; g is their gradient.
@@ -105,8 +122,7 @@ class Optimizer:
         numbers = self._numbered()
         state: dict[int, dict[str, Any]] = {}
         for bucket in self.buckets:
-            for p, (a, b), step in zip(bucket.params, bucket.spans, bucket.steps, strict=True):
-                arrays = {name: flat[a:b].reshape(p.shape).copy() for name, flat in bucket.state.items()}
+            for p, step, arrays in bucket.kept():
                 state[numbers[id(p)]] = {"step": step, **arrays}
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
@@ -180,7 +196,10 @@ def _check(params: list[Any]) -> None:
     for i, p in enumerate(params):
         if not isinstance(p, Tensor) or type(p._node) is not Leaf:
             what = describe(p) if isinstance(p, Tensor) else type(p).__name__
-            raise TypeError(f"parameter {i} ({what}) is no leaf that requires a gradient")
+            raise TypeError(
+                f"parameter {i} ({what}) is no leaf that requires a gradient; leave frozen ones out: "
+                "[p for p in model.parameters() if p.requires_grad]"
+            )
     if len({id(p) for p in params}) != len(params):
         raise ValueError("a parameter is listed twice, in one group or in two")
 

@@ -61,7 +61,7 @@ def test_verbs_before_init_say_what_to_call():
     ):
         done = run(f"import collectives as c; {call}")
         assert done.returncode == 1
-        assert "CollectiveError" in done.stderr and "call init() first" in done.stderr
+        assert "CollectiveError" in done.stderr and "call ringtrain.init() first" in done.stderr
 
 
 @pytest.mark.parametrize(

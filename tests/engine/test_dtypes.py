@@ -159,3 +159,29 @@ def test_gradient_of_the_remainder_is_consistent_with_its_value():
     r.sum().backward()
     assert b.grad.item() == -np.floor_divide(1.0, 0.1) == -9
     np.testing.assert_allclose(r.item(), 1.0 + b.grad.item() * 0.1, rtol=1e-12)
+
+
+def test_convolution_sums_16_bits_in_float32():
+    x, w = rt.ones((1, 64, 8, 8), dtype=np.float16), rt.ones((1, 64, 8, 8), dtype=np.float16)
+    out = rt.nn.conv2d(x, w)
+    assert out.dtype == np.float16 and out.item() == 4096
+
+
+def test_batch_norm_of_16_bits_does_not_overflow():
+    x = rt.from_numpy(np.array([[300.0], [-300.0]], np.float16))
+    norm = rt.nn.BatchNorm(1)
+    out = norm(x).detach()
+    assert out.dtype == np.float16
+    np.testing.assert_allclose(out.numpy(), [[1], [-1]], rtol=1e-3)
+    assert np.isfinite(norm.running_var.numpy()).all()
+
+
+def test_logistic_loss_has_its_gradient_at_zero():
+    logits = rt.tensor([0.0, 0.0], requires_grad=True)
+    rt.nn.binary_cross_entropy_with_logits(logits, np.array([0.0, 1.0], np.float32), reduction="sum").backward()
+    np.testing.assert_array_equal(logits.grad.numpy(), [0.5, -0.5])
+
+
+def test_an_option_that_an_op_lacks_is_named():
+    with pytest.raises(TypeError, match=r"softmax has no option \['dim'\]; it has \['axis'\]"):
+        rt.softmax(rt.ones((2, 2)), dim=1)

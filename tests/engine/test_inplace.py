@@ -1,5 +1,7 @@
 """Writes in place: what was saved for backward is guarded, views see them, and setitem is an op."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -271,3 +273,79 @@ def test_setitem_errors_name_shapes():
         x[0] = np.ones(2)
     with pytest.raises(IndexError, match=r"setitem.*out of bounds"):
         x[7] = 0
+
+
+def test_relu_notices_a_write_into_its_output():
+    x = rt.tensor([-1.0, 2.0, 3.0], requires_grad=True)
+    y = rt.nn.relu(x * 1.0)
+    z = y.sum()
+    y[0] = -5.0
+    with pytest.raises(RuntimeError, match="relu needs was changed in place"):
+        z.backward()
+
+
+@pytest.mark.parametrize("write", ["index", "labels"])
+def test_what_backward_reads_again_is_kept(write):
+    x = rt.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    numbers = np.array([0])
+    y = x[0][numbers].sum() if write == "index" else rt.nn.cross_entropy(x, numbers)
+    (expected,) = rt.grad(y, [x], retain_graph=True)
+    numbers += 2
+    (found,) = rt.grad(y, [x])
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_function_notices_that_what_it_kept_was_added_to():
+    class Square(rt.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.detach() * x.detach()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0] * 2.0
+
+    w = rt.tensor([3.0], requires_grad=True)
+    x = w * 1.0
+    y = Square.apply(x)
+    x += 100.0
+    with pytest.raises(RuntimeError, match="save_for_backward was changed"):
+        y.sum().backward()
+
+
+def test_a_gradient_that_is_read_knows_when_backward_adds_to_it():
+    p, w = (rt.tensor([2.0], requires_grad=True) for _ in range(2))
+    (p * 3.0).sum().backward()
+    y = (p.grad * w).sum()
+    (p * 5.0).sum().backward()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_gradients_of_create_graph_do_not_share_memory():
+    a, b = (rt.tensor([2.0], requires_grad=True) for _ in range(2))
+    head = rt.tensor([1.0])
+    (a + b).backward(head, create_graph=True)
+    with rt.no_grad():
+        a.grad[...] = 0.0
+    assert b.grad.item() == 1 and head.item() == 1
+
+
+@pytest.mark.parametrize("operator", ["**=", "//=", "%="])
+def test_every_operator_in_place_writes_in_place(operator):
+    x = rt.tensor([2.0, 3.0, 5.0, 7.0])
+    view = x[0:2]
+    scope = {"view": view}
+    exec(f"view {operator} 2.0", scope)
+    assert scope["view"] is view
+    np.testing.assert_array_equal(x.numpy()[:2], eval(f"np.array([2.0, 3.0]) {operator[:-1]} 2.0", {"np": np}))
+
+
+def test_modes_are_a_threads_own():
+    seen = []
+    with rt.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(rt.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True] and rt.is_grad_enabled()

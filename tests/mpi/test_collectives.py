@@ -147,7 +147,7 @@ def test_collectives_from_another_thread():
 def test_init_may_follow_shutdown():
     c.shutdown()
     assert not c.is_initialized()
-    with pytest.raises(c.CollectiveError, match=r"call collectives.init\(\) first"):
+    with pytest.raises(c.CollectiveError, match=r"call ringtrain.init\(\) first, or collectives.init"):
         c.barrier()
     c.init(timeout=60)
     assert c.allreduce(np.array(1.0), c.Sum) == c.size()

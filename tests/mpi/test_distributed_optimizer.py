@@ -226,3 +226,22 @@ def test_bad_arguments_are_named():
         rt.DistributedOptimizer(sgd, [*named, ("again", named[0][1])])
     with pytest.raises(TypeError, match=r"\(name, parameter\) pairs"):
         rt.DistributedOptimizer(sgd, [p for _, p in named])
+
+
+@pytest.mark.mpi
+def test_parameters_in_another_order_are_named_on_every_rank(several):
+    names = ["a", "b", "c", "d"] if rt.rank() == 0 else ["a", "c", "b", "d"]
+    named = [(n, nn.Parameter(np.zeros(3, np.float32))) for n in names]
+    with pytest.raises(rt.MismatchError, match="parameter 1: rank 0 has"):
+        rt.DistributedOptimizer(rt.optim.SGD([p for _, p in named], lr=1.0), named)
+    rt.barrier()
+
+
+@pytest.mark.mpi
+def test_a_group_added_after_wrapping_is_an_error(several):
+    layer, late = nn.Linear(2, 2), nn.Linear(2, 2)
+    sgd = rt.optim.SGD(layer.parameters(), lr=0.1)
+    wrapped = rt.DistributedOptimizer(sgd, layer.named_parameters())
+    sgd.add_param_group({"params": list(late.parameters())})
+    with pytest.raises(RuntimeError, match="wrap it"):
+        wrapped.step()

@@ -21,7 +21,7 @@ class Block(nn.Module):
         self.parts = [nn.Linear(4, 4), (nn.ReLU(), nn.Linear(4, 2))]
         self.heads = {"a": nn.Linear(2, 1), "b": {"c": nn.Parameter(np.ones(5, np.float32))}}
         self.again = self.first
-        self._private = nn.Linear(9, 9)
+        self._private = rt.ones((9,))
         self.sizes = [3, 4]
         self.label = "text"
 
@@ -243,3 +243,41 @@ def test_a_module_without_forward_says_so():
 
     with pytest.raises(NotImplementedError, match="Empty has no forward"):
         Empty()(1)
+
+
+def test_parameters_under_private_names_are_trained():
+    block = nn.Module()
+    block._w = nn.Parameter(np.ones(3))
+    block._list = [nn.Linear(2, 2)]
+    assert [n for n, _ in block.named_parameters()] == ["_w", "_list.0.weight", "_list.0.bias"]
+
+
+def test_a_part_that_knows_its_owner_does_not_own_it():
+    owner, part = nn.Module(), nn.Linear(2, 2)
+    owner.part, part.owner = part, owner
+    assert [n for n, _ in owner.named_parameters()] == ["part.weight", "part.bias"]
+    assert [n for n, _ in part.named_parameters()] == ["weight", "bias"]
+
+
+def test_converting_to_what_it_is_keeps_the_gradient():
+    layer = nn.Linear(2, 2)
+    layer(rt.ones((1, 2))).sum().backward()
+    layer.to("cpu").to("cpu:0").to(np.float32)
+    assert layer.weight.grad is not None
+
+
+def test_a_parameter_made_of_a_tensor_shares_its_versions():
+    t = rt.tensor([1.0, 2.0])
+    y = (nn.Parameter(t) ** 3).sum()
+    t += 9
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_layers_name_what_they_cannot_be():
+    with pytest.raises(TypeError, match="one by one"):
+        nn.Sequential([nn.ReLU()])
+    with pytest.raises(ValueError, match="kernel must be >= 1"):
+        nn.Conv2d(3, 8, 0)
+    with pytest.raises(ValueError, match="channels and kernel"):
+        nn.Conv2d(3, -8, 3)
