@@ -62,13 +62,16 @@ class Agreement:
         self.sequence = 0
         self._fingerprints: dict[Call, int] = {}
 
-    def check(self, call: Call, timeout: float | None = None) -> None:
-        """Return once every rank has made this call; MismatchError on all if one makes another."""
+    def check(self, call: Call, timeout: float | None = None, payload: np.ndarray | None = None) -> None:
+        """Return once every rank has made this call; MismatchError on all if one makes another.
+
+        payload: see `Link.agree`.
+        """
         self.sequence += 1
         if self.link.size == 1:
             return
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
-        if not self.link.agree(fingerprint, timeout):
+        if not self.link.agree(fingerprint, timeout, payload):
             said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
             raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
 

@@ -26,6 +26,11 @@ class Link(ABC):
     small: int = 0
     #: whether it has an `allreduce` for small arrays of the dtypes that are combined as they are
     combines: bool = False
+    #: the group's ranks in the world, and seconds without an answer after which a wait raises StallError
+    ranks: tuple[int, ...]
+    timeout: float
+    #: collectives that this rank has taken part in; whoever compares headers counts them
+    headers: int = 0
 
     @abstractmethod
     def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
@@ -51,8 +56,16 @@ class Link(ABC):
         one call must be disjoint.
         """
 
-    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
-        """Whether every rank passed the same unsigned 64-bit number. Also a barrier."""
+    def check(self) -> None:
+        """Raise PeerFailedError if a rank is known to have left before the collective that this one is in."""
+        return
+
+    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
+        """Whether every rank passed the same unsigned 64-bit number. Also a barrier.
+
+        payload: the contiguous array that this rank's next collective will be given if they did,
+        which a link may begin to move now.
+        """
         mine = np.array([fingerprint], np.uint64)
         everyone = np.empty(self.size, np.uint64)
         self.allgather(mine, everyone, timeout)
@@ -96,5 +109,5 @@ class SoloLink(Link):
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         return None if ranks is None else SoloLink()
 
-    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
         return True

@@ -8,8 +8,13 @@ recognised by the environment it gives its processes: OMPI_COMM_WORLD_SIZE (Open
 
 import atexit
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import memory
 from .errors import CollectiveError
 from .group import world
 from .link import SoloLink
@@ -77,6 +82,16 @@ def shutdown() -> None:
     """
     if _process.place is not None and sys.exc_info()[0] is None:
         _process.leave()
+
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> np.ndarray:
+    """An uninitialised array, contiguous and aligned to a cache line, for data that is communicated often.
+
+    Where all ranks are on one host it lies in memory that all of them map, and reducing it copies
+    nothing; anywhere else, and before `init`, it is the process's own. Ranks may call this in any
+    order and with any shapes. A forked process shares the array with its parent.
+    """
+    return memory.empty(shape, dtype, _process.mpi.arena if _process.mpi is not None else None)
 
 
 def is_initialized() -> bool:

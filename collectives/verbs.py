@@ -20,12 +20,16 @@ from .reduce import Op, Reduction
 
 
 class Work(NamedTuple):
-    """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one."""
+    """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one.
+
+    payload: the array that `move` gives to its first collective, if it is known beforehand.
+    """
 
     call: Call
     move: Callable[[Link], Any]
     problem: Exception | None = None
     timeout: float | None = None
+    payload: np.ndarray | None = None
 
 
 def as_array(x: Any) -> np.ndarray:
@@ -84,7 +88,7 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
         return array
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move)
+    return Work(call, move, payload=flat)
 
 
 def grouped_allreduce(
