@@ -17,7 +17,7 @@ import numpy as np
 
 from . import routes
 from .errors import MismatchError
-from .link import Link
+from .link import Link, Offer
 from .reduce import Op
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -62,16 +62,16 @@ class Agreement:
         self.sequence = 0
         self._fingerprints: dict[Call, int] = {}
 
-    def check(self, call: Call, timeout: float | None = None, payload: np.ndarray | None = None) -> None:
+    def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> None:
         """Return once every rank has made this call; MismatchError on all if one makes another.
 
-        payload: see `Link.agree`.
+        offer: see `Link.agree`.
         """
         self.sequence += 1
         if self.link.size == 1:
             return
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
-        if not self.link.agree(fingerprint, timeout, payload):
+        if not self.link.agree(fingerprint, timeout, offer):
             said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
             raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
 

@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from .reduce import Reduction
+
 Request = Any  # an operation in flight, as the link that started it represents it
 
 # The tag of collectives. Messages of one pair of ranks with one tag arrive in the order sent, and a
 # group runs one collective at a time, so that one tag serves every algorithm.
 COLLECTIVE = 0
+
+
+Offer = tuple[np.ndarray, Reduction]
 
 
 class Link(ABC):
@@ -60,11 +65,11 @@ class Link(ABC):
         """Raise PeerFailedError if a rank is known to have left before the collective that this one is in."""
         return
 
-    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         """Whether every rank passed the same unsigned 64-bit number. Also a barrier.
 
-        payload: the contiguous array that this rank's next collective will be given if they did,
-        which a link may begin to move now.
+        offer: the contiguous array that will be reduced next, and how, if they did; a link may begin
+        with it now.
         """
         mine = np.array([fingerprint], np.uint64)
         everyone = np.empty(self.size, np.uint64)
@@ -109,5 +114,5 @@ class SoloLink(Link):
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         return None if ranks is None else SoloLink()
 
-    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         return True

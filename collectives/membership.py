@@ -103,7 +103,7 @@ class Membership:
         assert agreement is not None
 
         def action() -> Any:
-            agreement.check(work.call, work.timeout, work.payload)
+            agreement.check(work.call, work.timeout, work.offer)
             return work.move(agreement.link)
 
         result = self._guarded(work.call, action)

@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import StallError
 from .farewell import Farewell
-from .link import COLLECTIVE, Link, Request
+from .link import COLLECTIVE, Link, Offer, Request
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
 YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
@@ -63,7 +63,7 @@ class MpiLink(Link):
     def check(self) -> None:
         self.farewell.check(self)
 
-    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1
         mine, least = self._mine, self._least
         mine[0], mine[1] = fingerprint, fingerprint ^ 0xFFFF_FFFF_FFFF_FFFF

@@ -19,20 +19,20 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from itertools import pairwise
+from threading import get_ident
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from .arena import Arena, Mapping
 from .errors import StallError
-from .link import COLLECTIVE, Link, Request
-from .reduce import BFLOAT16, FLOAT16, Op, Reduction, is_wide
+from .link import COLLECTIVE, Link, Offer, Request
+from .reduce import Op, Reduction
 
 SMALL = 16 * 1024  # bytes: up to here copying n arrays costs less than another barrier
 BOX = 512 * 1024  # bytes of an inbox, which together with the outbox should fit a second-level cache
 ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
+FEW_SPINS = 20
 SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
 YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
 BRIEF = 100  # the same of a background thread, whose program has other work
@@ -40,8 +40,7 @@ NAPS = 40
 ROOM = 2 * SMALL + 4 * BOX  # bytes that a rank has for slots and boxes
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
 
-OPS = {Op.Sum: 0, Op.Average: 0, Op.Min: 1, Op.Max: 2, Op.Product: 3}
-STORED = {FLOAT16: np.dtype(np.uint16), BFLOAT16: np.dtype(np.int16), np.dtype(bool): np.dtype(np.uint8)}
+REMEMBERED = 4096  # plans kept; programs repeat their calls
 _MAIN = threading.main_thread().ident
 
 
@@ -52,9 +51,6 @@ def load() -> None:
     ImportError where numba cannot be loaded.
     """
     from . import shared_kernels as kernels
-
-    board = np.zeros(kernels.LINE // 8 + 1, np.int64)
-    kernels.arrive_and_meet(board.ctypes.data, 0, 1, 1, 0, -1, 0, 0, 0, 1, 0, 0, 0)
 
 
 def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) -> Link:
@@ -77,7 +73,9 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
     if offsets[0, 0] < 0 or (offsets[:, 1] < 0).any():
         return base
     rooms = np.array([mapping.start for mapping in mappings]) + offsets[:, 1]
-    return SharedLink(base, arena, mappings, mappings[0].start + int(offsets[0, 0]), rooms, crowded, (board, room))
+    link = SharedLink(base, arena, mappings, mappings[0].start + int(offsets[0, 0]), rooms, crowded)
+    link.owned = (board, room)
+    return link
 
 
 def _offset(arena: Arena, block: np.ndarray | None) -> int:
@@ -88,31 +86,23 @@ class SharedLink(Link):
     """Built by `share`. board: its address here; rooms: addresses of the ranks' slots and boxes."""
 
     def __init__(
-        self,
-        base: Link,
-        arena: Arena,
-        mappings: Sequence[Mapping],
-        board: int,
-        rooms: np.ndarray,
-        crowded: bool,
-        owned: Any,
+        self, base: Link, arena: Arena, mappings: Sequence[Mapping], board: int, rooms: np.ndarray, crowded: bool
     ):
         from . import shared_kernels
 
         self.kernels: ModuleType = shared_kernels
         self.base, self.rank, self.size = base, base.rank, base.size
-        self._arena, self._mappings, self._board, self._owned = arena, mappings, board, owned
+        self._arena, self._mappings, self._board = arena, mappings, board
         self._crowded = crowded
+        self.owned: tuple = ()  # blocks of this rank's arena that must live as long as the link
         self._epoch = 0  # barriers that this rank has arrived at
-        self._payload: np.ndarray | None = None  # what the last meeting was told of, until something else moves
+        self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
         self._slots = (rooms, rooms + SMALL)
-        self._boxes = np.stack([rooms + 2 * SMALL, rooms + 2 * SMALL + 2 * BOX])
-        self._bases = np.array([mapping.start for mapping in mappings])
-        self._places = np.empty(self.size, np.int64)
-        self._target = np.empty(1, np.int64)
-        self._work: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = {}
-        spins = 20 if crowded else SPINS
-        self._patience = {True: (spins, YIELDS, NAPS, FIRST_NAP), False: (spins, BRIEF, NAPS, FIRST_NAP)}
+        bases = [mapping.start for mapping in mappings]
+        self._rows = np.stack([*self._slots, bases, rooms + 2 * SMALL, rooms + 2 * SMALL + 2 * BOX])
+        spins = FEW_SPINS if crowded else SPINS
+        self._patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
+        self._plans: dict[tuple, Plan] = {}
 
     # -- messages go over the base link -------------------------------------------------------------
 
@@ -133,28 +123,51 @@ class SharedLink(Link):
 
     # -- meeting --------------------------------------------------------------------------------------
 
-    def agree(self, fingerprint: int, timeout: float | None = None, payload: np.ndarray | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.base.headers += 1
-        return self._meet(fingerprint - (1 << 63), payload, timeout)
+        if offer is None:
+            return self._meet(fingerprint - (1 << 63), timeout=timeout)
+        flat, reduction = offer
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        found = self.begin(plan, fingerprint - (1 << 63), flat, timeout)
+        self._begun = flat, found
+        return found != self.kernels.DIFFERENT
+
+    def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
+        """Meet for an allreduce, and go on as far as that goes: what `proceed` of the kernels has found."""
+        address = flat.__array_interface__["data"][0]
+        offset = -1 if plan.small else self._arena.offset(address, plan.length)
+        self._epoch = epoch = self._epoch + 1
+        thread = int(get_ident() != _MAIN)
+        found = self.kernels.begin(plan.address, epoch, fingerprint, address, offset, thread)
+        if found == self.kernels.NOT_YET:
+            self._await(epoch, timeout)
+            found = self.kernels.meet(self._board, self.size, epoch, 1, 0, 0, 0)
+            if found == self.kernels.DONE:
+                found = self.kernels.proceed(plan.address, epoch, address, thread)
+        if found == self.kernels.LAST_BARRIER:
+            self._await(epoch + 1)
+            found = self.kernels.DONE
+        if found == self.kernels.DONE and not plan.small:
+            self._epoch += 1
+        return found
 
     def _meet(self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None) -> bool:
-        """A barrier at which every rank says where its payload lies, or hands it over if it is small."""
-        address, length, offset = 0, 0, -1
-        if payload is not None:
-            address, length = payload.__array_interface__["data"][0], payload.nbytes
-            if length > SMALL:
-                offset, length = self._arena.offset(address, length), 0
-        self._payload = payload
+        """A barrier at which every rank hands over a small payload, and whether all said the same."""
+        source, length, slot = 0, 0, 0
         self._epoch = epoch = self._epoch + 1
-        board, size, patience = self._board, self.size, self._patience[threading.get_ident() == _MAIN]
-        slot = int(self._slots[epoch & 1][self.rank]) if length else 0
-        said = self.kernels.arrive_and_meet(
-            board, self.rank, size, epoch, fingerprint, offset, address, slot, length, *patience
+        if payload is not None:
+            source, length = payload.ctypes.data, payload.nbytes
+            slot = int(self._slots[epoch & 1][self.rank])
+        patience = self._patience[int(get_ident() != _MAIN)]
+        board, size = self._board, self.size
+        found = self.kernels.arrive_and_meet(
+            board, self.rank, size, epoch, fingerprint, source, slot, length, *patience
         )
-        if said == 0:
+        if found == self.kernels.NOT_YET:
             self._await(epoch, timeout)
-            said = self.kernels.meet(board, size, epoch, 1, 0, 0, 0)
-        return said > 0
+            found = self.kernels.meet(board, size, epoch, 1, 0, 0, 0)
+        return found == self.kernels.DONE
 
     def _await(self, epoch: int, timeout: float | None = None) -> None:
         """Return when every rank has reached the epoch, for which this rank has waited in vain already."""
@@ -164,58 +177,49 @@ class SharedLink(Link):
             waited = time.monotonic() - started
             self.base.check()
             if waited > limit:
-                missing = self._missing(epoch)
+                reached = self.kernels.epochs(self._board, self.size)
+                missing = [rank for rank in range(self.size) if reached[rank] < epoch]
                 names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
                 raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
             nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
             if self.kernels.all_at(self._board, self.size, epoch, 0, 0, max(1, 5000 // nap), nap):
                 return
 
-    def _missing(self, epoch: int) -> list[int]:
-        lines = self.kernels.epochs(self._board, self.size)
-        return [rank for rank in range(self.size) if lines[rank] < epoch]
-
     # -- moving -----------------------------------------------------------------------------------------
 
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
         """Replace contiguous flat by its reduction over the ranks."""
-        fresh, self._payload = self._payload is flat, None
-        if not fresh:
-            self._meet(payload=flat)
-            self._payload = None
-        kernels, op = self.kernels, OPS[reduction.op]
-        total, like = self._working(flat.dtype)
-        scales = (reduction.prescale, reduction.postscale, self._divisor(reduction))
-        if flat.nbytes <= SMALL:
-            self._target[0] = flat.__array_interface__["data"][0]
-            kernels.reduce_all(self._slots[self._epoch & 1], self._target, 0, flat.size, total, like, op, scales)
-        elif kernels.locate(self._board, self.size, self._epoch, self._bases, self._places):
-            start, stop = self._cut(flat.size)[self.rank : self.rank + 2]
-            offset, count = int(start) * flat.itemsize, int(stop - start)
-            kernels.reduce_all(self._places, self._places, offset, count, total, like, op, scales)
-            self._meet()
-        else:
-            self._exchange(flat, self._cut(flat.size), (True, True), reduction)
+        begun, self._begun = self._begun, None
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        found = begun[1] if begun is not None and begun[0] is flat else self.begin(plan, 0, flat)
+        self.complete(found, plan, flat)
+
+    def complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
+        """Do what `begin` left to do."""
+        if found != self.kernels.DONE:
+            bounds = self.kernels.cut(flat.size, plan.each, self.size)
+            self._exchange(flat, bounds, plan, (1, 1), int(found == self.kernels.STAGED))
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
         """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
-        self._exchange(flat, np.array(bounds, np.int64), (True, False), reduction)
+        self._meet()
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0)
 
     def gather_segments(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
         """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
-        self._exchange(flat, np.array(bounds, np.int64), (False, True), None)
+        self._meet()
+        plan = self.plan(flat.dtype, flat.size, None)
+        self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)
 
     def broadcast(self, buffer: np.ndarray, root: int) -> None:
         if buffer.nbytes <= SMALL:
-            if self._payload is not buffer:
-                self._meet(payload=buffer)
+            self._meet(payload=buffer)
             if self.rank != root:
                 slot = int(self._slots[self._epoch & 1][root])
                 self.kernels.copy(buffer.ctypes.data, slot, buffer.nbytes)
-            self._payload = None
             return
-        bounds = np.where(np.arange(self.size + 1) > root, buffer.size, 0)
-        self._exchange(buffer, bounds, (False, True), None)
+        self.gather_segments(buffer, np.where(np.arange(self.size + 1) > root, buffer.size, 0))
 
     def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
         length = mine.nbytes
@@ -230,52 +234,64 @@ class SharedLink(Link):
             self.kernels.copy(target + rank * length, int(slot), length)
 
     def _exchange(
-        self, flat: np.ndarray, bounds: np.ndarray, halves: tuple[bool, bool], reduction: Reduction | None
+        self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int
     ) -> None:
-        """Run the pipeline of boxes; halves: whether to reduce-scatter, whether to allgather."""
-        self._meet()
-        width = max(1, BOX // (flat.itemsize * (self.size if halves[0] else 1)))
-        windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
+        """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather."""
+        width = plan.width if halves[0] else BOX // flat.itemsize
+        windows = -(-int(np.diff(bounds).max()) // width)
         if windows == 0:
             return
-        total, like = self._working(flat.dtype)
-        op, scales = 0, (1.0, 1.0, 1.0)
-        if reduction:
-            op = OPS[reduction.op]
-            scales = (reduction.prescale, reduction.postscale, self._divisor(reduction))
-        first, steps = (0 if halves[0] else 1), windows + 2
-        epoch, address = self._epoch - first, flat.ctypes.data
-
-        patience = self._patience[threading.get_ident() == _MAIN]
+        steps, epoch, step = windows + 2, self._epoch - first, first
         self._epoch = epoch + steps - 1
-        step = first
+        address, thread = flat.ctypes.data, int(get_ident() != _MAIN)
         while True:
             step = self.kernels.exchange(
-                self._board, self.rank, epoch, first, step, steps, address, bounds, width,
-                self._boxes, total, like, op, scales, halves, patience,
-            )  # fmt: skip
+                plan.address, epoch, first, step, steps, address, width, *halves, thread, bounds
+            )
             if step == steps:
                 return
             self._await(epoch + step)
 
-    def _cut(self, count: int) -> np.ndarray:
-        """Where the segments of the ranks begin, int64[size + 1]; equal but for alignment."""
-        each = -(-count // (self.size * ALIGNED)) * ALIGNED
-        return np.minimum(np.arange(self.size + 1) * each, count)
+    def plan(self, dtype: np.dtype, count: int, reduction: Reduction | None) -> "Plan":
+        """What the kernels need to know of a reduction, or of data that only moves."""
+        key = (dtype, count, reduction and (reduction.op, reduction.size, reduction.prescale, reduction.postscale))
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= REMEMBERED:
+                self._plans.clear()
+            place = (self._board, self.rank, self.size)
+            known = self._plans[key] = Plan(place, dtype, count, reduction, self._patience, self._rows)
+        return known
 
-    @staticmethod
-    def _divisor(reduction: Reduction) -> float:
-        return float(reduction.size) if reduction.op is Op.Average else 1.0
 
-    def _working(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """What tells kernels the dtypes: memory for what is accumulated, and an array like the data."""
-        found = self._work.get(dtype)
-        if found is None:
-            stored = STORED.get(dtype, dtype)
-            combined = np.dtype(np.float32) if is_wide(dtype) else stored
-            found = np.empty(self.kernels.BLOCK, combined), np.empty(1, stored)
-            self._work[dtype] = found
-        return found
+class Plan:
+    """One kind of allreduce as the kernels read it: `address` is that of its words."""
+
+    def __init__(
+        self,
+        place: tuple[int, int, int],
+        dtype: np.dtype,
+        count: int,
+        reduction: Reduction | None,
+        patience: Sequence[Sequence[int]],
+        rows: np.ndarray,
+    ):
+        from . import shared_reducers as reducers
+
+        size = place[2]
+        self.length = count * dtype.itemsize
+        self.small = self.length <= SMALL
+        self.each = -(-count // (size * ALIGNED)) * ALIGNED
+        self.width = max(1, BOX // (dtype.itemsize * size))
+        reducer, op, scales = 0, 0, (1.0, 1.0, 1.0)
+        if reduction is not None:
+            reducer, op = reducers.reducer(dtype), reducers.CODES[reduction.op]
+            divisor = reduction.size if reduction.op is Op.Average else 1
+            scales = (reduction.prescale, reduction.postscale, float(divisor))
+        bits = np.array(scales).view(np.int64)
+        layout = (count, dtype.itemsize, self.each, self.width, self.small)
+        self._words = np.array([*place, reducer, op, *bits, *layout, *np.ravel(patience), *rows.ravel()], np.int64)
+        self.address = self._words.ctypes.data
 
 
 def processors() -> set[int]:

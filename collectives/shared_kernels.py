@@ -4,13 +4,10 @@ Ranks meet at a *board* of shared memory: a line of control words for each rank,
 alone writes. A rank arrives at barrier e by storing e in its line, and passes when every line holds
 e or more. Because arriving is a store with release order and looking is a load with acquire order,
 all that a rank wrote before it arrived is seen by all who pass: x86-64 gives that order to plain
-stores, aarch64 does not, and on both it also binds the compiler.
+stores, aarch64 does not, and on both it also binds the compiler. What a rank says at a barrier has
+two places, used in turn: by the time a place is written again all have come to the barrier between.
 
-Memory is passed as addresses (int64), so that calls stay cheap and a kernel serves any array; the
-two typed arrays that the reducing kernels take say in which dtype data lies and is combined. Values
-are combined in rank order, one element at a time, so that a result depends neither on how the data
-is cut nor on who computes it.
-
+Memory is passed as addresses (int64), which keeps calls cheap and lets one kernel serve all arrays.
 Kernels that wait give up after a while and say so, and are called again to go on: the deadline, and
 what Python does on a signal, are the caller's.
 """
@@ -21,13 +18,23 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
+
+from .shared_reducers import SIGNATURE, pointer
 
 LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
-EPOCH, FINGERPRINT, OFFSET = 0, 8, 24  # in a line: barriers reached; by parity of the barrier, what the rank says
-SUM, MIN, MAX, PRODUCT = range(4)
-BLOCK = 4096  # items combined at a time: what is accumulated stays in the first-level cache
+EPOCH, FINGERPRINT, OFFSET = 0, 8, 24  # in a line: barriers reached, and by parity of the barrier what is said
 LONGEST_NAP = 1000  # microseconds
+
+# What a kernel found.
+DIFFERENT, NOT_YET, DONE, LAST_BARRIER, BOXES, STAGED = range(-1, 5)
+
+# The int64 words of a plan, which describes one kind of allreduce: its link's patience (two rows of
+# PATIENCE, for the main thread and for others) and addresses follow in rows of one for each rank.
+BOARD, RANK, SIZE, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR, COUNT, ITEM, EACH, WIDTH, SMALL = range(13)
+PATIENCE, SPINS, YIELDS, NAPS, NAP = 13, 0, 1, 2, 3
+ROWS = PATIENCE + 8
+SLOTS, BASES, INBOXES, OUTBOXES = 0, 2, 3, 4
 
 _I64 = ir.IntType(64)
 
@@ -35,7 +42,13 @@ _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 _usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 _memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
 
-_jit = njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
+_jit = njit(nogil=True, boundscheck=False, error_model="numpy")
+
+
+def _compiled(result, count, *more):
+    """Compile for `count` int64 arguments and others now, when nobody waits, or load what was kept on disk."""
+    signature = result(*[types.int64] * count, *more)
+    return njit(signature, nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
 
 @intrinsic
@@ -73,84 +86,32 @@ def _relax(typingctx):
 
 
 @intrinsic
-def _pointer(typingctx, address):
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
+def _reduce(typingctx, reducer, sources, size, targets, target_count, count, op, prescale, postscale, divisor):
+    """Call the reducer at an address."""
 
-    return types.voidptr(types.int64), codegen
+    def codegen(context, builder, signature, args):
+        kinds = [context.get_value_type(kind) for kind in SIGNATURE.args]
+        function = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *SIGNATURE.args), codegen
 
 
 @intrinsic
-def _half_to_float(typingctx, bits):
+def _float(typingctx, bits):
+    """The float64 whose bits an int64 holds."""
+
     def codegen(context, builder, signature, args):
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+        return builder.bitcast(args[0], ir.DoubleType())
 
-    return types.float32(types.uint16), codegen
-
-
-@intrinsic
-def _float_to_half(typingctx, value):
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
-
-    return types.uint16(types.float32), codegen
-
-
-@intrinsic
-def _float_of_bits(typingctx, bits):
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.uint32), codegen
-
-
-@intrinsic
-def _bits_of_float(typingctx, value):
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.uint32(types.float32), codegen
-
-
-def _widen(value, like):
-    """A stored value in the dtype of `like`, in which it is combined."""
-
-
-def _narrow(value, like):
-    """A combined value in the dtype of `like`, in which it is stored."""
-
-
-# float16 arrives as uint16 and bfloat16 as int16, both combined in float32: numba has neither dtype.
-@overload(_widen)
-def _widen_as(value, like):
-    if like != types.float32 or value == types.float32:
-        return lambda value, like: value
-    if value == types.uint16:
-        return lambda value, like: _half_to_float(value)
-    return lambda value, like: _float_of_bits(np.uint32(np.uint32(np.uint16(value)) << np.uint32(16)))
-
-
-@overload(_narrow)
-def _narrow_as(value, like):
-    if value != types.float32 or like == types.float32:
-        return lambda value, like: value
-    if like == types.uint16:
-        return lambda value, like: _float_to_half(value)
-
-    def to_bfloat16(value, like):
-        bits = _bits_of_float(value)
-        if value != value:  # rounding could carry a NaN's payload into the sign
-            return np.int16(np.uint16((bits >> np.uint32(16)) | np.uint32(0x40)))
-        even = (bits >> np.uint32(16)) & np.uint32(1)
-        return np.int16(np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16)))
-
-    return to_bfloat16
+    return types.float64(types.int64), codegen
 
 
 # -- meeting ------------------------------------------------------------------------------------
 
 
-@_jit
+@_compiled(types.boolean, 7)
 def all_at(board, size, epoch, spins, yields, naps, nap):
     """Whether every rank reaches the epoch: looks `spins` times, then yields, then sleeps between looks."""
     rank, looks = 0, 0
@@ -171,38 +132,43 @@ def all_at(board, size, epoch, spins, yields, naps, nap):
         looks += 1
 
 
-@_jit
+@_compiled(types.int64, 7)
 def meet(board, size, epoch, spins, yields, naps, nap):
-    """Whether all have arrived, and if so whether they say the same: 0 not yet, 1 the same, -1 not."""
+    """Whether all have arrived, and if so whether they say the same: NOT_YET, DONE or DIFFERENT."""
     if not all_at(board, size, epoch, spins, yields, naps, nap):
-        return 0
+        return NOT_YET
     word = FINGERPRINT + 8 * (epoch & 1)
     first = _load(board + word)
     for rank in range(1, size):
         if _load(board + rank * LINE + word) != first:
-            return -1
-    return 1
+            return DIFFERENT
+    return DONE
 
 
 @_jit
-def arrive(board, rank, epoch, fingerprint, offset, source, slot, length):
-    """Copy `length` bytes from source to slot, say two things, and arrive at a barrier."""
-    if length:
-        _memcpy(_pointer(slot), _pointer(source), np.uintp(length))
+def _arrive(board, rank, epoch, fingerprint, offset):
     line = board + rank * LINE
     _store(line + FINGERPRINT + 8 * (epoch & 1), fingerprint)
     _store(line + OFFSET + 8 * (epoch & 1), offset)
     _store(line + EPOCH, epoch)
 
 
-@_jit
-def arrive_and_meet(board, rank, size, epoch, fingerprint, offset, source, slot, length, spins, yields, naps, nap):
-    """`arrive`, then `meet`, for the price of one call."""
-    arrive(board, rank, epoch, fingerprint, offset, source, slot, length)
+@_compiled(types.void, 3)
+def copy(target, source, count):
+    """Copy `count` bytes from one address to another."""
+    _memcpy(pointer(target), pointer(source), np.uintp(count))
+
+
+@_compiled(types.int64, 12)
+def arrive_and_meet(board, rank, size, epoch, fingerprint, source, slot, length, spins, yields, naps, nap):
+    """Copy `length` bytes from source to slot, arrive, and `meet`."""
+    if length:
+        copy(slot, source, length)
+    _arrive(board, rank, epoch, fingerprint, -1)
     return meet(board, size, epoch, spins, yields, naps, nap)
 
 
-@_jit
+@_compiled(types.int64[::1], 2)
 def epochs(board, size):
     """Which barrier each rank has reached."""
     reached = np.empty(size, np.int64)
@@ -211,166 +177,143 @@ def epochs(board, size):
     return reached
 
 
-# -- combining ----------------------------------------------------------------------------------
+# -- allreduce ----------------------------------------------------------------------------------
 
 
 @_jit
-def _take(total, data, start, count, scale):
-    kind = total.dtype.type
-    factor = kind(scale)
-    if scale == 1.0:
-        for i in range(np.uint64(count)):
-            total[i] = _widen(data[np.uint64(start) + i], kind(0))
-    else:
-        for i in range(np.uint64(count)):
-            total[i] = _widen(data[np.uint64(start) + i], kind(0)) * factor
+def _words(plan):
+    return carray(pointer(plan), (ROWS,), np.int64)
 
 
 @_jit
-def _combine(total, data, start, count, op, scale):
-    kind = total.dtype.type
-    factor, start = kind(scale), np.uint64(start)
-    if op == SUM:
-        if scale == 1.0:
-            for i in range(np.uint64(count)):
-                total[i] += _widen(data[start + i], kind(0))
-        else:
-            for i in range(np.uint64(count)):
-                total[i] += _widen(data[start + i], kind(0)) * factor
-    elif op == PRODUCT:
-        for i in range(np.uint64(count)):
-            total[i] *= _widen(data[start + i], kind(0)) * factor
-    elif op == MIN:
-        for i in range(np.uint64(count)):
-            a, b = total[i], _widen(data[start + i], kind(0)) * factor
-            total[i] = a if (a < b or a != a) else b  # NaN wins
-    else:
-        for i in range(np.uint64(count)):
-            a, b = total[i], _widen(data[start + i], kind(0)) * factor
-            total[i] = a if (a > b or a != a) else b
+def _row(plan, row, size):
+    """The address of a row of a plan, and its words."""
+    start = plan + 8 * (ROWS + row * size)
+    return start, carray(pointer(start), (size,), np.int64)
 
 
 @_jit
-def _finish(total, count, scale, divisor):
-    kind = total.dtype.type
-    if scale != 1.0:
-        factor = kind(scale)
-        for i in range(np.uint64(count)):
-            total[i] = total[i] * factor
-    if divisor != 1.0:
-        divided = kind(divisor)
-        for i in range(np.uint64(count)):
-            total[i] = kind(total[i] / divided)
+def _reduce_as_planned(p, sources, targets, target_count, count):
+    _reduce(
+        p[REDUCER], sources, p[SIZE], targets, target_count, count, p[OP],
+        _float(p[PRESCALE]), _float(p[POSTSCALE]), _float(p[DIVISOR]),
+    )  # fmt: skip
 
 
 @_jit
-def _put(total, data, start, count):
-    start = np.uint64(start)
-    for i in range(np.uint64(count)):
-        data[start + i] = _narrow(total[i], data[start + i])
+def _stage(data, inbox, rank, bounds, t, width, item):
+    """Copy this rank's values of window t of all other segments to its inbox."""
+    for peer in range(len(bounds) - 1):
+        start = bounds[peer] + t * width
+        count = min(width, bounds[peer + 1] - start)
+        if peer != rank and count > 0:
+            copy(inbox + peer * width * item, data + start * item, count * item)
 
 
-@_jit
-def _array(address, count, like):
-    return carray(_pointer(address), (count,), like.dtype)
+@_compiled(types.int64[::1], 3)
+def cut(count, each, size):
+    """Where segments of `each` items begin: int64[size + 1]."""
+    bounds = np.empty(size + 1, np.int64)
+    for rank in range(size + 1):
+        bounds[rank] = min(rank * each, count)
+    return bounds
 
 
-@_jit
-def _reduce(sources, size, targets, count, total, like, op, scales):
-    """Combine `count` items at each of `sources`, addresses by rank, and store them at each of `targets`."""
-    done = 0
-    while done < count:
-        block = min(BLOCK, count - done)
-        at = done * like.itemsize
-        for rank in range(size):
-            data = _array(sources[rank] + at, block, like)
-            if rank == 0:
-                _take(total, data, 0, block, scales[0])
-            else:
-                _combine(total, data, 0, block, op, scales[0])
-        _finish(total, block, scales[1], scales[2])
-        for target in targets:
-            _put(total, _array(target + at, block, like), 0, block)
-        done += block
+@_compiled(types.int64, 4)
+def proceed(plan, epoch, data, thread):
+    """Reduce after the meeting.
 
-
-@_jit
-def reduce_all(sources, targets, offset, count, total, like, op, scales):
-    """Combine `count` items, `offset` bytes from each source, and store them as far from each target.
-
-    sources, targets: int64 addresses, sources by rank; total: BLOCK items of the dtype in which they
-    are combined; like: any array of the dtype in which they lie; scales: prescale, postscale, divisor.
+    DONE; or LAST_BARRIER when only the barrier after this one is left to wait for; or, with nothing
+    done, BOXES where an array is not in an arena, and STAGED where none is: then all are staged.
     """
-    _reduce(sources + offset, len(sources), targets + offset, count, total, like, op, scales)
+    p = _words(plan)
+    board, rank, size = p[BOARD], p[RANK], p[SIZE]
+    places = np.empty(size, np.int64)
+    if p[SMALL]:
+        places[0] = data
+        _reduce_as_planned(p, _row(plan, SLOTS + (epoch & 1), size)[0], places.ctypes.data, 1, p[COUNT])
+        return DONE
+    inside = 0
+    start = min(rank * p[EACH], p[COUNT])
+    bases = _row(plan, BASES, size)[1]
+    for peer in range(size):
+        offset = _load(board + peer * LINE + OFFSET + 8 * (epoch & 1))
+        inside += offset >= 0
+        places[peer] = bases[peer] + offset + start * p[ITEM]
+    if inside < size:
+        return BOXES if inside else STAGED
+    count = min(start + p[EACH], p[COUNT]) - start
+    if count > 0:
+        _reduce_as_planned(p, places.ctypes.data, places.ctypes.data, size, count)
+    _arrive(board, rank, epoch + 1, 0, -1)
+    w = PATIENCE + 4 * thread
+    met = all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    return DONE if met else LAST_BARRIER
 
 
-@_jit
-def locate(board, size, epoch, bases, addresses):
-    """Write where each rank's array lies, here; False if one lies in memory that is its own."""
-    word = OFFSET + 8 * (epoch & 1)
-    for rank in range(size):
-        offset = _load(board + rank * LINE + word)
-        if offset < 0:
-            return False
-        addresses[rank] = bases[rank] + offset
-    return True
+@_compiled(types.int64, 6)
+def begin(plan, epoch, fingerprint, data, offset, thread):
+    """Hand over or announce the array at `data`, meet, and go on as far as that goes; see `proceed`.
+
+    offset: where the array lies in this rank's arena, or -1; thread: the row of patience.
+    """
+    p = _words(plan)
+    board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
+    if p[SMALL]:
+        copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
+    elif offset < 0:
+        bounds = cut(p[COUNT], p[EACH], size)
+        _stage(data, _row(plan, INBOXES, size)[1][rank], rank, bounds, 0, p[WIDTH], item)
+    _arrive(board, rank, epoch, fingerprint, offset)
+    w = PATIENCE + 4 * thread
+    met = meet(board, size, epoch, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    return met if met != DONE else proceed(plan, epoch, data, thread)
 
 
-@_jit
-def copy(target, source, count):
-    """Copy `count` bytes from one address to another."""
-    _memcpy(_pointer(target), _pointer(source), np.uintp(count))
+# -- through boxes --------------------------------------------------------------------------------
 
 
-@_jit
-def exchange(
-    board, rank, epoch, first, step, steps, data, bounds, width, boxes, total, like, op, scales, halves, patience
-):
-    """Reduce-scatter and/or allgather through boxes, from `step` on: the step it has come to.
+@_compiled(types.int64, 10, types.int64[::1])
+def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
+    """Reduce-scatter and/or allgather through boxes, from `step` on: the step that could not begin yet.
 
     Window t of a rank's segment data[bounds[r]:bounds[r+1]] is `width` items. In step t a rank copies
     its own values of window t of all other segments to its inbox, reduces window t-1 of its own
-    segment from all inboxes into its outbox, and copies window t-2 of the others from their outboxes;
-    a barrier separates steps. Boxes have two halves, used in turn, so that one barrier a step is enough.
-
-    boxes: addresses (2, size) of in- and outboxes by rank; halves: whether to reduce, whether to gather;
-    patience: what `all_at` takes; the barrier before step t is number epoch + t, and there is none
-    before the first.
+    segment from all inboxes into its outbox, and copies window t-2 of the others from their outboxes.
+    The barrier before step t is number epoch + t, and there is none before the first. Boxes have two
+    halves, used in turn, so that one barrier a step is enough.
     """
-    size, item = len(bounds) - 1, like.itemsize
-    sources = np.empty(size, np.int64)
-    targets = np.empty(2 if halves[1] else 1, np.int64)
+    p = _words(plan)
+    board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
+    inboxes, outboxes = _row(plan, INBOXES, size)[1], _row(plan, OUTBOXES, size)[1]
+    sources, targets = np.empty(size, np.int64), np.empty(2, np.int64)
+    w = PATIENCE + 4 * thread
     for t in range(step, steps):
-        if t > first and not all_at(board, size, epoch + t, patience[0], patience[1], patience[2], patience[3]):
+        if t > first and not all_at(board, size, epoch + t, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP]):
             return t
-        if halves[0]:
-            inbox = boxes[0, rank] + (t & 1) * size * width * item
-            for peer in range(size):
-                start = bounds[peer] + t * width
-                count = min(width, bounds[peer + 1] - start)
-                if peer != rank and count > 0:
-                    copy(inbox + peer * width * item, data + start * item, count * item)
-        half = (t - 1) & 1
+        half = (t & 1) * width * item
+        other = width * item - half
+        if reducing:
+            _stage(data, inboxes[rank] + half * size, rank, bounds, t, width, item)
         start = bounds[rank] + (t - 1) * width
         count = min(width, bounds[rank + 1] - start)
         if t > 0 and count > 0:
-            outbox = boxes[1, rank] + half * width * item
-            if halves[0]:
+            own = data + start * item
+            if reducing:
                 for peer in range(size):
-                    sources[peer] = boxes[0, peer] + (half * size + rank) * width * item
-                sources[rank] = targets[0] = data + start * item
-                if halves[1]:
-                    targets[1] = outbox
-                _reduce(sources, size, targets, count, total, like, op, scales)
+                    sources[peer] = inboxes[peer] + other * size + rank * width * item
+                sources[rank] = targets[0] = own
+                targets[1] = outboxes[rank] + other
+                _reduce_as_planned(p, sources.ctypes.data, targets.ctypes.data, 1 + gathering, count)
             else:
-                copy(outbox, data + start * item, count * item)
-        if halves[1] and t > 1:
+                copy(outboxes[rank] + other, own, count * item)
+        if gathering and t > 1:
             for turn in range(1, size):
                 peer = (rank + turn) % size
                 start = bounds[peer] + (t - 2) * width
                 count = min(width, bounds[peer + 1] - start)
                 if count > 0:
-                    copy(data + start * item, boxes[1, peer] + (t & 1) * width * item, count * item)
+                    copy(data + start * item, outboxes[peer] + half, count * item)
         if t + 1 < steps:
             _store(board + rank * LINE + EPOCH, epoch + t + 1)
     return steps

@@ -15,21 +15,21 @@ import numpy as np
 from . import exchange, reduce, ring, routes
 from .fusion import Fused
 from .header import Call
-from .link import Link
+from .link import Link, Offer
 from .reduce import Op, Reduction
 
 
 class Work(NamedTuple):
     """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one.
 
-    payload: the array that `move` gives to its first collective, if it is known beforehand.
+    offer: the array that `move` gives to its first collective and how it is reduced, if that is known beforehand.
     """
 
     call: Call
     move: Callable[[Link], Any]
     problem: Exception | None = None
     timeout: float | None = None
-    payload: np.ndarray | None = None
+    offer: Offer | None = None
 
 
 def as_array(x: Any) -> np.ndarray:
@@ -88,7 +88,7 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
         return array
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move, payload=flat)
+    return Work(call, move, offer=(flat, reduction) if flat.size else None)
 
 
 def grouped_allreduce(
