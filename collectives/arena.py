@@ -64,6 +64,7 @@ class Arena(Mapping):
         self.pid = os.getpid()
         self._free = [(0, size)]  # ranges (start, stop), sorted, never adjacent
         self._returned: deque[tuple[int, int]] = deque()
+        self._kept: list[np.ndarray] = []
         self._lock = Lock()
 
     def __del__(self) -> None:
@@ -94,6 +95,13 @@ class Arena(Mapping):
                 return None
             self._free[place : place + 1] = [(start + length, stop)] if stop - start > length else []
         return np.asarray(_Block(self, start, length))[:count]
+
+    def keep(self, count: int) -> np.ndarray | None:
+        """`take`, for what others may read until they have left: given back with the arena."""
+        block = self.take(count)
+        if block is not None:
+            self._kept.append(block)
+        return block
 
     def give_back(self, start: int, length: int) -> None:
         """Called when a block is collected, which may be inside `take`: only note it there."""

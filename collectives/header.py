@@ -19,6 +19,7 @@ from . import routes
 from .errors import MismatchError
 from .link import Link, Offer
 from .reduce import Op
+from .shared import Plan, SharedLink
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint
@@ -72,8 +73,14 @@ class Agreement:
             return
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout, offer):
-            said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
-            raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
+            raise self.mismatch(call)
+
+    def repeat(self, call: Call, offer: Offer | None) -> "Repeat | None":
+        """An allreduce in place ready to be made again, where the link has a quick way to do that."""
+        if offer is None or self.link.size == 1 or not isinstance(self.link, SharedLink):
+            return None
+        flat, reduction = offer
+        return Repeat(self, self.link, call, self._fingerprint(call), self.link.plan(flat.dtype, flat.size, reduction))
 
     def _fingerprint(self, call: Call) -> int:
         known = self._fingerprints.get(call)
@@ -85,7 +92,10 @@ class Agreement:
             self._fingerprints[call] = known
         return known
 
-    def _mismatch(self, calls: list[Call]) -> MismatchError:
+    def mismatch(self, call: Call) -> MismatchError:
+        """The error of ranks that have found that they disagree. Collective."""
+        said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
+        calls = [Call(*pickle.loads(fields)) for fields in said]
         differing = [field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1]
         by_rank = dict(zip(self.ranks, map(str, calls), strict=True))
         ranks_saying = defaultdict(list)
@@ -98,6 +108,23 @@ class Agreement:
             + "\nEvery rank of a group must make the same calls, in the same order, with arguments that fit.",
             by_rank,
         )
+
+
+class Repeat(NamedTuple):
+    """An allreduce in place whose arguments have been checked and described before."""
+
+    agreement: Agreement
+    link: SharedLink
+    call: Call
+    fingerprint: int
+    plan: Plan
+
+    def perform(self, x: np.ndarray) -> None:
+        """Agree and reduce contiguous x, of the dtype and shape that the call names."""
+        agreement = self.agreement
+        agreement.sequence += 1
+        if not self.link.agree_and_reduce((self.fingerprint + agreement.sequence * STRIDE) & MASK, self.plan, x):
+            raise agreement.mismatch(self.call)
 
 
 def name_ranks(ranks: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from ctypes import memmove
 from threading import get_ident
 from types import ModuleType
 
@@ -41,6 +42,7 @@ ROOM = 2 * SMALL + 4 * BOX  # bytes that a rank has for slots and boxes
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
 
 REMEMBERED = 4096  # plans kept; programs repeat their calls
+DIFFERENT, NOT_YET, DONE, LAST_BARRIER, BOXES, STAGED = range(-1, 5)  # what a kernel found
 _MAIN = threading.main_thread().ident
 
 
@@ -50,7 +52,7 @@ def load() -> None:
     Called before others wait for this rank, so that nobody's deadline runs meanwhile. Raises
     ImportError where numba cannot be loaded.
     """
-    from . import shared_kernels as kernels
+    from . import shared_kernels  # noqa: F401
 
 
 def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) -> Link:
@@ -63,8 +65,8 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
 
     if base.size == 1:
         return base
-    board = arena.take(base.size * kernels.LINE) if base.rank == 0 else None
-    room = arena.take(ROOM)
+    board = arena.keep(base.size * kernels.LINE) if base.rank == 0 else None
+    room = arena.keep(ROOM)
     if board is not None:
         board[...] = 0
     blocks = np.array([_offset(arena, board), _offset(arena, room)], np.int64)
@@ -73,9 +75,9 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
     if offsets[0, 0] < 0 or (offsets[:, 1] < 0).any():
         return base
     rooms = np.array([mapping.start for mapping in mappings]) + offsets[:, 1]
-    link = SharedLink(base, arena, mappings, mappings[0].start + int(offsets[0, 0]), rooms, crowded)
-    link.owned = (board, room)
-    return link
+    start = int(offsets[0, 0])
+    lines = mappings[0].bytes[start : start + base.size * kernels.LINE].view(np.int64)
+    return SharedLink(base, arena, mappings, lines, rooms, crowded)
 
 
 def _offset(arena: Arena, block: np.ndarray | None) -> int:
@@ -83,18 +85,23 @@ def _offset(arena: Arena, block: np.ndarray | None) -> int:
 
 
 class SharedLink(Link):
-    """Built by `share`. board: its address here; rooms: addresses of the ranks' slots and boxes."""
+    """Built by `share`. lines: the words of the board; rooms: addresses of the ranks' slots and boxes."""
 
     def __init__(
-        self, base: Link, arena: Arena, mappings: Sequence[Mapping], board: int, rooms: np.ndarray, crowded: bool
+        self,
+        base: Link,
+        arena: Arena,
+        mappings: Sequence[Mapping],
+        lines: np.ndarray,
+        rooms: np.ndarray,
+        crowded: bool,
     ):
         from . import shared_kernels
 
         self.kernels: ModuleType = shared_kernels
         self.base, self.rank, self.size = base, base.rank, base.size
-        self._arena, self._mappings, self._board = arena, mappings, board
-        self._crowded = crowded
-        self.owned: tuple = ()  # blocks of this rank's arena that must live as long as the link
+        self._arena, self._mappings, self._crowded = arena, mappings, crowded
+        self._lines, self._board = lines, lines.ctypes.data
         self._epoch = 0  # barriers that this rank has arrived at
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
         self._slots = (rooms, rooms + SMALL)
@@ -131,24 +138,30 @@ class SharedLink(Link):
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = self.begin(plan, fingerprint - (1 << 63), flat, timeout)
         self._begun = flat, found
-        return found != self.kernels.DIFFERENT
+        return found != DIFFERENT
+
+    def agree_and_reduce(self, fingerprint: int, plan: "Plan", flat: np.ndarray) -> bool:
+        """`agree`, and if all do `reduce` as planned, for the price of one call."""
+        self.base.headers += 1
+        found = self.begin(plan, fingerprint - (1 << 63), flat)
+        if found > DONE:
+            self._complete(found, plan, flat)
+        return found >= DONE
 
     def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
-        """Meet for an allreduce, and go on as far as that goes: what `proceed` of the kernels has found."""
+        """Meet for an allreduce, and go on as far as that goes: what the kernels have found."""
         address = flat.__array_interface__["data"][0]
         offset = -1 if plan.small else self._arena.offset(address, plan.length)
         self._epoch = epoch = self._epoch + 1
         thread = int(get_ident() != _MAIN)
-        found = self.kernels.begin(plan.address, epoch, fingerprint, address, offset, thread)
-        if found == self.kernels.NOT_YET:
+        found = self.kernels.begin(plan.address, epoch, 1, fingerprint, address, offset, thread)
+        if found == NOT_YET:
             self._await(epoch, timeout)
-            found = self.kernels.meet(self._board, self.size, epoch, 1, 0, 0, 0)
-            if found == self.kernels.DONE:
-                found = self.kernels.proceed(plan.address, epoch, address, thread)
-        if found == self.kernels.LAST_BARRIER:
+            found = self.kernels.begin(plan.address, epoch, 0, fingerprint, address, offset, thread)
+        if found == LAST_BARRIER:
             self._await(epoch + 1)
-            found = self.kernels.DONE
-        if found == self.kernels.DONE and not plan.small:
+            found = DONE
+        if found == DONE and not plan.small:
             self._epoch += 1
         return found
 
@@ -160,14 +173,12 @@ class SharedLink(Link):
             source, length = payload.ctypes.data, payload.nbytes
             slot = int(self._slots[epoch & 1][self.rank])
         patience = self._patience[int(get_ident() != _MAIN)]
-        board, size = self._board, self.size
-        found = self.kernels.arrive_and_meet(
-            board, self.rank, size, epoch, fingerprint, source, slot, length, *patience
-        )
-        if found == self.kernels.NOT_YET:
+        place = (self._board, self.rank, self.size, epoch)
+        found = self.kernels.meet(*place, 1, fingerprint, source, slot, length, *patience)
+        if found == NOT_YET:
             self._await(epoch, timeout)
-            found = self.kernels.meet(board, size, epoch, 1, 0, 0, 0)
-        return found == self.kernels.DONE
+            found = self.kernels.meet(*place, 0, 0, 0, 0, 0, *patience)
+        return found == DONE
 
     def _await(self, epoch: int, timeout: float | None = None) -> None:
         """Return when every rank has reached the epoch, for which this rank has waited in vain already."""
@@ -177,12 +188,13 @@ class SharedLink(Link):
             waited = time.monotonic() - started
             self.base.check()
             if waited > limit:
-                reached = self.kernels.epochs(self._board, self.size)
+                reached = self._lines[:: self.kernels.LINE // 8]
                 missing = [rank for rank in range(self.size) if reached[rank] < epoch]
                 names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
                 raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
             nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
-            if self.kernels.all_at(self._board, self.size, epoch, 0, 0, max(1, 5000 // nap), nap):
+            place = (self._board, self.rank, self.size, epoch)
+            if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
                 return
 
     # -- moving -----------------------------------------------------------------------------------------
@@ -192,13 +204,13 @@ class SharedLink(Link):
         begun, self._begun = self._begun, None
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = begun[1] if begun is not None and begun[0] is flat else self.begin(plan, 0, flat)
-        self.complete(found, plan, flat)
+        self._complete(found, plan, flat)
 
-    def complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
+    def _complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
         """Do what `begin` left to do."""
-        if found != self.kernels.DONE:
-            bounds = self.kernels.cut(flat.size, plan.each, self.size)
-            self._exchange(flat, bounds, plan, (1, 1), int(found == self.kernels.STAGED))
+        if found != DONE:
+            bounds = np.minimum(np.arange(self.size + 1) * plan.each, flat.size)
+            self._exchange(flat, bounds, plan, (1, 1), int(found == STAGED))
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
         """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
@@ -206,7 +218,7 @@ class SharedLink(Link):
         plan = self.plan(flat.dtype, flat.size, reduction)
         self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0)
 
-    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
         """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
         self._meet()
         plan = self.plan(flat.dtype, flat.size, None)
@@ -217,7 +229,7 @@ class SharedLink(Link):
             self._meet(payload=buffer)
             if self.rank != root:
                 slot = int(self._slots[self._epoch & 1][root])
-                self.kernels.copy(buffer.ctypes.data, slot, buffer.nbytes)
+                memmove(buffer.ctypes.data, slot, buffer.nbytes)
             return
         self.gather_segments(buffer, np.where(np.arange(self.size + 1) > root, buffer.size, 0))
 
@@ -231,7 +243,7 @@ class SharedLink(Link):
         self._meet(payload=np.ascontiguousarray(mine), timeout=timeout)
         target = everyone.ctypes.data
         for rank, slot in enumerate(self._slots[self._epoch & 1]):
-            self.kernels.copy(target + rank * length, int(slot), length)
+            memmove(target + rank * length, int(slot), length)
 
     def _exchange(
         self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int

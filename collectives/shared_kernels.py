@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
 """The compiled half of the shared-memory path. Importing it loads numba: import it only when used.
 
 Ranks meet at a *board* of shared memory: a line of control words for each rank, which that rank
@@ -20,14 +22,12 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .shared import BOXES, DIFFERENT, DONE, LAST_BARRIER, NOT_YET, STAGED
 from .shared_reducers import SIGNATURE, pointer
 
 LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
 EPOCH, FINGERPRINT, OFFSET = 0, 8, 24  # in a line: barriers reached, and by parity of the barrier what is said
 LONGEST_NAP = 1000  # microseconds
-
-# What a kernel found.
-DIFFERENT, NOT_YET, DONE, LAST_BARRIER, BOXES, STAGED = range(-1, 5)
 
 # The int64 words of a plan, which describes one kind of allreduce: its link's patience (two rows of
 # PATIENCE, for the main thread and for others) and addresses follow in rows of one for each rank.
@@ -45,9 +45,9 @@ _memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.vo
 _jit = njit(nogil=True, boundscheck=False, error_model="numpy")
 
 
-def _compiled(result, count, *more):
+def _compiled(count, *more):
     """Compile for `count` int64 arguments and others now, when nobody waits, or load what was kept on disk."""
-    signature = result(*[types.int64] * count, *more)
+    signature = types.int64(*[types.int64] * count, *more)
     return njit(signature, nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
 
@@ -111,8 +111,8 @@ def _float(typingctx, bits):
 # -- meeting ------------------------------------------------------------------------------------
 
 
-@_compiled(types.boolean, 7)
-def all_at(board, size, epoch, spins, yields, naps, nap):
+@_jit
+def _all_at(board, size, epoch, spins, yields, naps, nap):
     """Whether every rank reaches the epoch: looks `spins` times, then yields, then sleeps between looks."""
     rank, looks = 0, 0
     while True:
@@ -132,10 +132,18 @@ def all_at(board, size, epoch, spins, yields, naps, nap):
         looks += 1
 
 
-@_compiled(types.int64, 7)
-def meet(board, size, epoch, spins, yields, naps, nap):
+@_jit
+def _arrive(board, rank, epoch, fingerprint, offset):
+    line = board + rank * LINE
+    _store(line + FINGERPRINT + 8 * (epoch & 1), fingerprint)
+    _store(line + OFFSET + 8 * (epoch & 1), offset)
+    _store(line + EPOCH, epoch)
+
+
+@_jit
+def _meet(board, size, epoch, spins, yields, naps, nap):
     """Whether all have arrived, and if so whether they say the same: NOT_YET, DONE or DIFFERENT."""
-    if not all_at(board, size, epoch, spins, yields, naps, nap):
+    if not _all_at(board, size, epoch, spins, yields, naps, nap):
         return NOT_YET
     word = FINGERPRINT + 8 * (epoch & 1)
     first = _load(board + word)
@@ -146,35 +154,21 @@ def meet(board, size, epoch, spins, yields, naps, nap):
 
 
 @_jit
-def _arrive(board, rank, epoch, fingerprint, offset):
-    line = board + rank * LINE
-    _store(line + FINGERPRINT + 8 * (epoch & 1), fingerprint)
-    _store(line + OFFSET + 8 * (epoch & 1), offset)
-    _store(line + EPOCH, epoch)
-
-
-@_compiled(types.void, 3)
-def copy(target, source, count):
-    """Copy `count` bytes from one address to another."""
+def _copy(target, source, count):
     _memcpy(pointer(target), pointer(source), np.uintp(count))
 
 
-@_compiled(types.int64, 12)
-def arrive_and_meet(board, rank, size, epoch, fingerprint, source, slot, length, spins, yields, naps, nap):
-    """Copy `length` bytes from source to slot, arrive, and `meet`."""
-    if length:
-        copy(slot, source, length)
-    _arrive(board, rank, epoch, fingerprint, -1)
-    return meet(board, size, epoch, spins, yields, naps, nap)
+@_compiled(13)
+def meet(board, rank, size, epoch, arriving, fingerprint, source, slot, length, spins, yields, naps, nap):
+    """Copy `length` bytes from source to slot and arrive, unless this rank has; then look who is there.
 
-
-@_compiled(types.int64[::1], 2)
-def epochs(board, size):
-    """Which barrier each rank has reached."""
-    reached = np.empty(size, np.int64)
-    for rank in range(size):
-        reached[rank] = _load(board + rank * LINE + EPOCH)
-    return reached
+    NOT_YET, or whether all say the same: DONE or DIFFERENT.
+    """
+    if arriving:
+        if length:
+            _copy(slot, source, length)
+        _arrive(board, rank, epoch, fingerprint, -1)
+    return _meet(board, size, epoch, spins, yields, naps, nap)
 
 
 # -- allreduce ----------------------------------------------------------------------------------
@@ -207,20 +201,20 @@ def _stage(data, inbox, rank, bounds, t, width, item):
         start = bounds[peer] + t * width
         count = min(width, bounds[peer + 1] - start)
         if peer != rank and count > 0:
-            copy(inbox + peer * width * item, data + start * item, count * item)
+            _copy(inbox + peer * width * item, data + start * item, count * item)
 
 
-@_compiled(types.int64[::1], 3)
-def cut(count, each, size):
-    """Where segments of `each` items begin: int64[size + 1]."""
+@_jit
+def _cut(count, each, size):
+    """Where segments of `each` items begin."""
     bounds = np.empty(size + 1, np.int64)
     for rank in range(size + 1):
         bounds[rank] = min(rank * each, count)
     return bounds
 
 
-@_compiled(types.int64, 4)
-def proceed(plan, epoch, data, thread):
+@_jit
+def _proceed(plan, epoch, data, thread):
     """Reduce after the meeting.
 
     DONE; or LAST_BARRIER when only the barrier after this one is left to wait for; or, with nothing
@@ -247,33 +241,35 @@ def proceed(plan, epoch, data, thread):
         _reduce_as_planned(p, places.ctypes.data, places.ctypes.data, size, count)
     _arrive(board, rank, epoch + 1, 0, -1)
     w = PATIENCE + 4 * thread
-    met = all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    met = _all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
     return DONE if met else LAST_BARRIER
 
 
-@_compiled(types.int64, 6)
-def begin(plan, epoch, fingerprint, data, offset, thread):
-    """Hand over or announce the array at `data`, meet, and go on as far as that goes; see `proceed`.
+@_compiled(7)
+def begin(plan, epoch, arriving, fingerprint, data, offset, thread):
+    """Hand over or announce the array at `data`, meet, and go on as far as that goes.
 
-    offset: where the array lies in this rank's arena, or -1; thread: the row of patience.
+    arriving: false when called again after NOT_YET; offset: where the array lies in this rank's arena,
+    or -1; thread: the row of patience. NOT_YET, DIFFERENT, or what `_proceed` returns.
     """
     p = _words(plan)
     board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
-    if p[SMALL]:
-        copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
-    elif offset < 0:
-        bounds = cut(p[COUNT], p[EACH], size)
-        _stage(data, _row(plan, INBOXES, size)[1][rank], rank, bounds, 0, p[WIDTH], item)
-    _arrive(board, rank, epoch, fingerprint, offset)
+    if arriving:
+        if p[SMALL]:
+            _copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
+        elif offset < 0:
+            bounds = _cut(p[COUNT], p[EACH], size)
+            _stage(data, _row(plan, INBOXES, size)[1][rank], rank, bounds, 0, p[WIDTH], item)
+        _arrive(board, rank, epoch, fingerprint, offset)
     w = PATIENCE + 4 * thread
-    met = meet(board, size, epoch, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
-    return met if met != DONE else proceed(plan, epoch, data, thread)
+    met = _meet(board, size, epoch, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    return met if met != DONE else _proceed(plan, epoch, data, thread)
 
 
 # -- through boxes --------------------------------------------------------------------------------
 
 
-@_compiled(types.int64, 10, types.int64[::1])
+@_compiled(10, types.int64[::1])
 def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
     """Reduce-scatter and/or allgather through boxes, from `step` on: the step that could not begin yet.
 
@@ -289,7 +285,7 @@ def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, 
     sources, targets = np.empty(size, np.int64), np.empty(2, np.int64)
     w = PATIENCE + 4 * thread
     for t in range(step, steps):
-        if t > first and not all_at(board, size, epoch + t, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP]):
+        if t > first and not _all_at(board, size, epoch + t, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP]):
             return t
         half = (t & 1) * width * item
         other = width * item - half
@@ -306,14 +302,14 @@ def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, 
                 targets[1] = outboxes[rank] + other
                 _reduce_as_planned(p, sources.ctypes.data, targets.ctypes.data, 1 + gathering, count)
             else:
-                copy(outboxes[rank] + other, own, count * item)
+                _copy(outboxes[rank] + other, own, count * item)
         if gathering and t > 1:
             for turn in range(1, size):
                 peer = (rank + turn) % size
                 start = bounds[peer] + (t - 2) * width
                 count = min(width, bounds[peer + 1] - start)
                 if count > 0:
-                    copy(data + start * item, outboxes[peer] + half, count * item)
+                    _copy(data + start * item, outboxes[peer] + half, count * item)
         if t + 1 < steps:
             _store(board + rank * LINE + EPOCH, epoch + t + 1)
     return steps
