@@ -132,13 +132,16 @@ class SharedLink(Link):
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.base.headers += 1
+        self._begun = None
         if offer is None:
             return self._meet(fingerprint - (1 << 63), timeout=timeout)
         flat, reduction = offer
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = self.begin(plan, fingerprint - (1 << 63), flat, timeout)
+        if found == DIFFERENT:
+            return False
         self._begun = flat, found
-        return found != DIFFERENT
+        return True
 
     def agree_and_reduce(self, fingerprint: int, plan: "Plan", flat: np.ndarray) -> bool:
         """`agree`, and if all do `reduce` as planned, for the price of one call."""
