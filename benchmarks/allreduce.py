@@ -114,7 +114,8 @@ def worker(args: argparse.Namespace) -> None:
     names = ["empty", "plain", *args.peers]
     if c.rank() == 0:
         print(
-            f"allreduce, float32, in place, {c.size()} ranks on {about['cores']} cores ({about['machine']}), {about['mpi']}"
+            f"allreduce, float32, in place, {c.size()} ranks on {about['cores']} cores "
+            f"({about['machine']}), {about['mpi']}"
         )
         header = "".join(f"{name + ' us':>12} {'algbw':>8} {'busbw':>8}" for name in names)
         print(f"{'size':>9} {header}   bandwidths in GB/s", flush=True)

@@ -4,8 +4,8 @@ Every rank has an arena that the others map (`arena`), and a group has a board t
 meet (`shared_kernels`). The header of a collective is compared at such a meeting, and the payload
 rides on it in one of three ways, with n ranks and S bytes:
 
-small       copied to a slot before the meeting; afterwards each rank combines all slots for itself:
-            one barrier, n S bytes read by each rank
+slots       arrays up to 16 KiB, ordinary ones up to 128 KiB / n: copied to a slot before the meeting,
+            after which each rank combines all slots for itself: one barrier, n S bytes read by each
 in place    arrays from `collectives.empty` lie in arenas: after the meeting a rank reads its n-th part
             of all arrays and writes the result to all arrays, S bytes read and S written, which is the
             least that the memory has to do: two barriers
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Sequence
 from ctypes import memmove
+from itertools import pairwise
 from threading import get_ident
 from types import ModuleType
 
@@ -30,7 +31,9 @@ from .errors import StallError
 from .link import COLLECTIVE, Link, Offer, Request
 from .reduce import Op, Reduction
 
-SMALL = 16 * 1024  # bytes: up to here copying n arrays costs less than another barrier
+SLOT = 64 * 1024  # bytes
+ALWAYS_COPIED = 16 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
+READ_WHOLE = 128 * 1024  # bytes: up to here, over all ranks, each may as well combine everything for itself
 BOX = 512 * 1024  # bytes of an inbox, which together with the outbox should fit a second-level cache
 ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
 FEW_SPINS = 20
@@ -38,11 +41,13 @@ SPINS = 3000  # looks before yielding, some tens of microseconds, where every ra
 YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
 BRIEF = 100  # the same of a background thread, whose program has other work
 NAPS = 40
-ROOM = 2 * SMALL + 4 * BOX  # bytes that a rank has for slots and boxes
+ROOM = 2 * SLOT + 4 * BOX  # bytes that a rank has for slots and boxes
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
 
 REMEMBERED = 4096  # plans kept; programs repeat their calls
-DIFFERENT, NOT_YET, DONE, LAST_BARRIER, BOXES, STAGED = range(-1, 5)  # what a kernel found
+# What a kernel found, and the ways of arrays by their size.
+DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXES, STAGED = range(-1, 6)
+SMALL, MEDIUM, LARGE = range(3)
 _MAIN = threading.main_thread().ident
 
 
@@ -104,9 +109,9 @@ class SharedLink(Link):
         self._lines, self._board = lines, lines.ctypes.data
         self._epoch = 0  # barriers that this rank has arrived at
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
-        self._slots = (rooms, rooms + SMALL)
+        self._slots = (rooms, rooms + SLOT)
         bases = [mapping.start for mapping in mappings]
-        self._rows = np.stack([*self._slots, bases, rooms + 2 * SMALL, rooms + 2 * SMALL + 2 * BOX])
+        self._rows = np.stack([*self._slots, bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * BOX])
         spins = FEW_SPINS if crowded else SPINS
         self._patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
         self._plans: dict[tuple, Plan] = {}
@@ -147,14 +152,14 @@ class SharedLink(Link):
         """`agree`, and if all do `reduce` as planned, for the price of one call."""
         self.base.headers += 1
         found = self.begin(plan, fingerprint - (1 << 63), flat)
-        if found > DONE:
+        if found > IN_PLACE:
             self._complete(found, plan, flat)
         return found >= DONE
 
     def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
         """Meet for an allreduce, and go on as far as that goes: what the kernels have found."""
         address = flat.__array_interface__["data"][0]
-        offset = -1 if plan.small else self._arena.offset(address, plan.length)
+        offset = -1 if plan.way == SMALL else self._arena.offset(address, plan.length)
         self._epoch = epoch = self._epoch + 1
         thread = int(get_ident() != _MAIN)
         found = self.kernels.begin(plan.address, epoch, 1, fingerprint, address, offset, thread)
@@ -163,8 +168,8 @@ class SharedLink(Link):
             found = self.kernels.begin(plan.address, epoch, 0, fingerprint, address, offset, thread)
         if found == LAST_BARRIER:
             self._await(epoch + 1)
-            found = DONE
-        if found == DONE and not plan.small:
+            found = IN_PLACE
+        if found == IN_PLACE:
             self._epoch += 1
         return found
 
@@ -211,9 +216,8 @@ class SharedLink(Link):
 
     def _complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
         """Do what `begin` left to do."""
-        if found != DONE:
-            bounds = np.minimum(np.arange(self.size + 1) * plan.each, flat.size)
-            self._exchange(flat, bounds, plan, (1, 1), int(found == STAGED))
+        if found > IN_PLACE:
+            self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED))
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
         """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
@@ -228,7 +232,7 @@ class SharedLink(Link):
         self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)
 
     def broadcast(self, buffer: np.ndarray, root: int) -> None:
-        if buffer.nbytes <= SMALL:
+        if buffer.nbytes <= SLOT:
             self._meet(payload=buffer)
             if self.rank != root:
                 slot = int(self._slots[self._epoch & 1][root])
@@ -238,7 +242,7 @@ class SharedLink(Link):
 
     def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
         length = mine.nbytes
-        if length > SMALL:
+        if length > SLOT:
             parts = everyone.reshape(self.size, mine.size)
             parts[self.rank] = mine.reshape(-1)
             self.gather_segments(parts.reshape(-1), [rank * mine.size for rank in range(self.size + 1)])
@@ -253,7 +257,7 @@ class SharedLink(Link):
     ) -> None:
         """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather."""
         width = plan.width if halves[0] else BOX // flat.itemsize
-        windows = -(-int(np.diff(bounds).max()) // width)
+        windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
         if windows == 0:
             return
         steps, epoch, step = windows + 2, self._epoch - first, first
@@ -295,8 +299,10 @@ class Plan:
 
         size = place[2]
         self.length = count * dtype.itemsize
-        self.small = self.length <= SMALL
+        whole = self.length <= min(SLOT, READ_WHOLE // size)
+        self.way = SMALL if self.length <= ALWAYS_COPIED else MEDIUM if whole else LARGE
         self.each = -(-count // (size * ALIGNED)) * ALIGNED
+        self.bounds = np.minimum(np.arange(size + 1) * self.each, count)
         self.width = max(1, BOX // (dtype.itemsize * size))
         reducer, op, scales = 0, 0, (1.0, 1.0, 1.0)
         if reduction is not None:
@@ -304,7 +310,7 @@ class Plan:
             divisor = reduction.size if reduction.op is Op.Average else 1
             scales = (reduction.prescale, reduction.postscale, float(divisor))
         bits = np.array(scales).view(np.int64)
-        layout = (count, dtype.itemsize, self.each, self.width, self.small)
+        layout = (count, dtype.itemsize, self.each, self.width, self.way)
         self._words = np.array([*place, reducer, op, *bits, *layout, *np.ravel(patience), *rows.ravel()], np.int64)
         self.address = self._words.ctypes.data
 

@@ -22,7 +22,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .shared import BOXES, DIFFERENT, DONE, LAST_BARRIER, NOT_YET, STAGED
+from .shared import BOXES, DIFFERENT, DONE, IN_PLACE, LARGE, LAST_BARRIER, MEDIUM, NOT_YET, SMALL, STAGED
 from .shared_reducers import SIGNATURE, pointer
 
 LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
@@ -31,7 +31,7 @@ LONGEST_NAP = 1000  # microseconds
 
 # The int64 words of a plan, which describes one kind of allreduce: its link's patience (two rows of
 # PATIENCE, for the main thread and for others) and addresses follow in rows of one for each rank.
-BOARD, RANK, SIZE, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR, COUNT, ITEM, EACH, WIDTH, SMALL = range(13)
+BOARD, RANK, SIZE, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR, COUNT, ITEM, EACH, WIDTH, WAY = range(13)
 PATIENCE, SPINS, YIELDS, NAPS, NAP = 13, 0, 1, 2, 3
 ROWS = PATIENCE + 8
 SLOTS, BASES, INBOXES, OUTBOXES = 0, 2, 3, 4
@@ -217,16 +217,13 @@ def _cut(count, each, size):
 def _proceed(plan, epoch, data, thread):
     """Reduce after the meeting.
 
-    DONE; or LAST_BARRIER when only the barrier after this one is left to wait for; or, with nothing
-    done, BOXES where an array is not in an arena, and STAGED where none is: then all are staged.
+    DONE; or IN_PLACE, which has taken another barrier; or LAST_BARRIER when that barrier is all that is
+    left to wait for; or, with nothing done, BOXES where an array is not in an arena, and STAGED where
+    none is: then all are staged.
     """
     p = _words(plan)
     board, rank, size = p[BOARD], p[RANK], p[SIZE]
     places = np.empty(size, np.int64)
-    if p[SMALL]:
-        places[0] = data
-        _reduce_as_planned(p, _row(plan, SLOTS + (epoch & 1), size)[0], places.ctypes.data, 1, p[COUNT])
-        return DONE
     inside = 0
     start = min(rank * p[EACH], p[COUNT])
     bases = _row(plan, BASES, size)[1]
@@ -234,6 +231,10 @@ def _proceed(plan, epoch, data, thread):
         offset = _load(board + peer * LINE + OFFSET + 8 * (epoch & 1))
         inside += offset >= 0
         places[peer] = bases[peer] + offset + start * p[ITEM]
+    if inside == 0 and p[WAY] != LARGE:
+        places[0] = data
+        _reduce_as_planned(p, _row(plan, SLOTS + (epoch & 1), size)[0], places.ctypes.data, 1, p[COUNT])
+        return DONE
     if inside < size:
         return BOXES if inside else STAGED
     count = min(start + p[EACH], p[COUNT]) - start
@@ -242,7 +243,7 @@ def _proceed(plan, epoch, data, thread):
     _arrive(board, rank, epoch + 1, 0, -1)
     w = PATIENCE + 4 * thread
     met = _all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
-    return DONE if met else LAST_BARRIER
+    return IN_PLACE if met else LAST_BARRIER
 
 
 @_compiled(7)
@@ -255,7 +256,7 @@ def begin(plan, epoch, arriving, fingerprint, data, offset, thread):
     p = _words(plan)
     board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
     if arriving:
-        if p[SMALL]:
+        if p[WAY] == SMALL or (p[WAY] == MEDIUM and offset < 0):
             _copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
         elif offset < 0:
             bounds = _cut(p[COUNT], p[EACH], size)
