@@ -7,7 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from collectives import shared
+from collectives.reduce import Op, Reduction
+from collectives.shared import Plan
 
 BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
 
@@ -26,6 +31,15 @@ def mpiexec():
 
 COMMAND = mpiexec()
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="no mpiexec beside this Python or on PATH")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Kernels are compiled once on a machine: not while a bound of these tests runs."""
+    if hasattr(os, "memfd_create"):
+        shared.load()
+        for dtype in (np.float32, np.float64):
+            Plan((0, 0, 1), np.dtype(dtype), 1, Reduction(Op.Sum, 1), [], np.empty(0))
 
 
 def run(code, n=3):
