@@ -103,6 +103,10 @@ class Arena(Mapping):
             self._kept.append(block)
         return block
 
+    def close(self) -> None:
+        """Give back what is kept: nobody reads it any more. Arrays stay until they are collected."""
+        self._kept.clear()
+
     def give_back(self, start: int, length: int) -> None:
         """Called when a block is collected, which may be inside `take`: only note it there."""
         if os.getpid() != self.pid:  # a forked child's copy of the array ends; the array does not

@@ -52,6 +52,8 @@ class MpiJob:
     def leave(self) -> None:
         """Return when all ranks have left."""
         self._farewell.leave()
+        if self.arena is not None:
+            self.arena.close()
         self._hooks.remove()
 
     def end(self, status: int) -> NoReturn:
@@ -124,7 +126,7 @@ def _in_shared_memory(link: MpiLink, place: Place) -> tuple[Arena | None, Link]:
         shared.load()
         arena = Arena()
         own = arena.address
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         problem = str(error)
     said = link.comm.allgather((own, shared.processors(), problem))
     crowded = len(set().union(*(theirs for _, theirs, _ in said))) < place.size

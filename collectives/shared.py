@@ -31,20 +31,20 @@ from .errors import StallError
 from .link import COLLECTIVE, Link, Offer, Request
 from .reduce import Op, Reduction
 
-SLOT = 64 * 1024  # bytes
+SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
 ALWAYS_COPIED = 16 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
 READ_WHOLE = 128 * 1024  # bytes: up to here, over all ranks, each may as well combine everything for itself
 BOX = 512 * 1024  # bytes of an inbox, which together with the outbox should fit a second-level cache
 ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
-FEW_SPINS = 20
 SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
+FEW_SPINS = 20  # where a rank that spins keeps another from its work
 YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
 BRIEF = 100  # the same of a background thread, whose program has other work
-NAPS = 40
-ROOM = 2 * SLOT + 4 * BOX  # bytes that a rank has for slots and boxes
+NAPS = 40  # sleeps before Python looks at deadlines and signals: about 15 milliseconds
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
-
+ROOM = 2 * SLOT + 4 * BOX  # bytes that a rank has for slots and boxes
 REMEMBERED = 4096  # plans kept; programs repeat their calls
+
 # What a kernel found, and the ways of arrays by their size.
 DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXES, STAGED = range(-1, 6)
 SMALL, MEDIUM, LARGE = range(3)
