@@ -137,7 +137,6 @@ class SharedLink(Link):
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.base.headers += 1
-        self._begun = None
         if offer is None:
             return self._meet(fingerprint - (1 << 63), timeout=timeout)
         flat, reduction = offer
