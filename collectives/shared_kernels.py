@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .shared import BOXES, DIFFERENT, DONE, IN_PLACE, LARGE, LAST_BARRIER, MEDIUM, NOT_YET, SMALL, STAGED
-from .shared_reducers import SIGNATURE, pointer
+from .shared_reducers import SIGNATURE, kept, pointer
 
 LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
 EPOCH, FINGERPRINT, OFFSET = 0, 8, 24  # in a line: barriers reached, and by parity of the barrier what is said
@@ -48,7 +48,7 @@ _jit = njit(nogil=True, boundscheck=False, error_model="numpy")
 def _compiled(count, *more):
     """Compile for `count` int64 arguments and others now, when nobody waits, or load what was kept on disk."""
     signature = types.int64(*[types.int64] * count, *more)
-    return njit(signature, nogil=True, cache=True, boundscheck=False, error_model="numpy")
+    return kept(njit, signature, nogil=True, boundscheck=False, error_model="numpy")
 
 
 @intrinsic

@@ -29,6 +29,18 @@ SIGNATURE = types.void(*[types.int64] * 6, *[types.float64] * 3)
 _jit = njit(nogil=True, boundscheck=False, error_model="numpy")
 
 
+def kept(compiler, signature, **options):
+    """A decorator that compiles, and keeps the result on disk where there is a place that can be written."""
+
+    def compile(function):
+        try:
+            return compiler(signature, cache=True, **options)(function)
+        except RuntimeError:
+            return compiler(signature, **options)(function)
+
+    return compile
+
+
 @cache
 def reducer(dtype: np.dtype) -> int:
     """The address of a C function that reduces arrays of this dtype; `SIGNATURE` says what it takes.
@@ -60,7 +72,7 @@ def _compile(combined: np.dtype, stored: np.dtype) -> int:
                 _put(total, carray(pointer(tos[i] + done * item), (block,), stored))
             done += block
 
-    compiled = cfunc(SIGNATURE, cache=True, nopython=True, error_model="numpy")(reduce)
+    compiled = kept(cfunc, SIGNATURE, nopython=True, error_model="numpy")(reduce)
     return _kept.setdefault((combined, stored), compiled).address
 
 
