@@ -41,17 +41,21 @@ class _Shipment:
         self.missing = len(bucket.params)
         self.handle: Any = None
 
-    def send(self, op: Any) -> None:
+    def send(self, op: Any, wait: bool = False) -> None:
+        """Sends the bucket, in the background unless told to wait for the result here."""
         self.bucket.adopt_gradients()
         self.flags[...] = self.bucket.present()
         self.bucket.complete()
-        self.handle = collectives.allreduce_async_(self.array, op, name=self.name)
+        if wait:
+            collectives.allreduce_(self.array, op, name=self.name)
+        else:
+            self.handle = collectives.allreduce_async_(self.array, op, name=self.name)
 
     def receive(self) -> None:
         """Waits, and takes gradients that other ranks had as this rank's own."""
         if self.handle is not None:
             self.handle.wait()
-            self.bucket.mark(self.flags > 0)
+        self.bucket.mark(self.flags > 0)
 
     def reset(self) -> None:
         self.missing = len(self.bucket.params)
@@ -134,7 +138,8 @@ class DistributedOptimizer:
             )
         if self._arrived[id(p)] == self.passes:
             self._shipments[self._place[id(p)]].missing -= 1
-            while self._next < len(self._shipments) and self._shipments[self._next].missing == 0:
+            # the last bucket has no backward left to travel beside: synchronize() sends it, without another thread
+            while self._next < len(self._shipments) - 1 and self._shipments[self._next].missing == 0:
                 self._shipments[self._next].send(self.op)
                 self._next += 1
 
@@ -151,7 +156,7 @@ class DistributedOptimizer:
                 "do that first, then wrap it in a DistributedOptimizer"
             )
         for shipment in self._shipments[self._next :]:
-            shipment.send(self.op)
+            shipment.send(self.op, wait=shipment is self._shipments[-1])
         for shipment in self._shipments:
             shipment.receive()
         self._next = len(self._shipments)
