@@ -33,7 +33,8 @@ class Group(Membership):
 
     def __init__(self, ranks: Sequence[int], parent: "Group | None" = None):
         parent = world if parent is None else parent
-        self._attach(*parent._form("Group", tuple(ranks), lambda link: [tuple(ranks)]))
+        link, members = parent._form("Group", tuple(ranks), lambda link: [tuple(ranks)])
+        self._attach(link, members, parent._status)
         parent._children.append(self)
 
     @classmethod
@@ -62,7 +63,7 @@ class Group(Membership):
         if link is None:
             return None
         part = Group._unattached()
-        part._attach(link, ranks)
+        part._attach(link, ranks, self._status)
         self._children.append(part)
         return part
 
@@ -293,7 +294,7 @@ class Group(Membership):
         link = self._here("send")
         p2p.check(link, to, tag)
         array = verbs.as_array(x)
-        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag))
+        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag), to)
 
     def recv(self, like: Any, source: int, tag: int = 0) -> np.ndarray:
         """A new array from a rank that calls `send`, of the shape and dtype of `like`.
@@ -306,6 +307,7 @@ class Group(Membership):
         return self._guarded(
             f"recv from rank {self.ranks[source]}",
             lambda: p2p.recv(link, model, source, tag, self.ranks),
+            source,
         )
 
 

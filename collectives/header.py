@@ -40,11 +40,21 @@ class Call(NamedTuple):
     #: what else must agree, for instance the shapes of a group of arrays
     detail: tuple | str | None = None
 
+    def numbered(self, sequence: int) -> str:
+        """The call as one of a sequence: "allreduce #814 'grad bucket 3' (float32[1048576])"."""
+        text = f"{self.verb} #{sequence}" + (f" {self.name!r}" if self.name else "")
+        return text + (f" ({self.array})" if self.dtype is not None else "")
+
+    @property
+    def array(self) -> str:
+        """Its dtype and shape, if it has a dtype."""
+        axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape or ())
+        return f"{self.dtype}" + (f"[{axes}]" if self.shape is not None else "")
+
     def __str__(self) -> str:
         text = self.verb + (f" {self.name!r}" if self.name else "")
         if self.dtype is not None:
-            axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape or ())
-            text += f" {self.dtype}" + (f"[{axes}]" if self.shape is not None else "")
+            text += f" {self.array}"
         if self.op is not None:
             text += f" op={self.op!r}"
         if self.prescale != 1 or self.postscale != 1:
@@ -55,22 +65,32 @@ class Call(NamedTuple):
 
 
 class Agreement:
-    """The headers of one group, numbered."""
+    """The headers of one group, numbered, and how far this rank has come with what follows them."""
 
     def __init__(self, link: Link, ranks: Sequence[int]):
         self.link, self.ranks = link, tuple(ranks)
         self.sequence = 0
+        #: the collective that this rank is in
+        self.current: Call | None = None
+        #: why this rank can take part in no more of them, if so
+        self.abandoned = ""
         self._fingerprints: dict[Call, int] = {}
 
     def check(self, call: Call, timeout: float | None = None) -> None:
         """Return once every rank has made this call; MismatchError on all if one makes another."""
         self.sequence += 1
+        self.current = call
         if self.link.size == 1:
             return
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout):
             said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
             raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
+
+    def label(self) -> str:
+        """What this rank is in or, between collectives, how many it has been in."""
+        call = self.current
+        return call.numbered(self.sequence) if call else f"collective #{self.sequence}"
 
     def _fingerprint(self, call: Call) -> int:
         known = self._fingerprints.get(call)

@@ -12,6 +12,7 @@ from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .header import Agreement, Call, name_ranks
 from .link import Link
 from .progress import Handle, Progress
+from .status import StatusService
 from .verbs import Work
 
 
@@ -34,11 +35,17 @@ class Membership:
     def __init__(self) -> None:
         self._attach(None, ())
 
-    def _attach(self, link: Link | None, ranks: Sequence[int]) -> None:
-        """Speak over `link`, whose ranks are `ranks` of the world; over nothing with None."""
+    def _attach(self, link: Link | None, ranks: Sequence[int], status: StatusService | None = None) -> None:
+        """Speak over `link`, whose ranks are `ranks` of the world; over nothing with None.
+
+        status: knows where those ranks are, for when one does not come.
+        """
         self._link = link
         self.ranks = tuple(ranks)
         self._agreement = Agreement(link, self.ranks) if link else None
+        self._status = status
+        if status and self._agreement and len(self.ranks) > 1:
+            status.register(self._agreement)
         self._progress = Progress()
         self._failure: Failure | None = None
         self._children: list[Membership] = []
@@ -106,13 +113,19 @@ class Membership:
             agreement.check(work.call, work.timeout)
             return work.move(agreement.link)
 
-        result = self._guarded(work.call, action)
+        try:
+            result = self._guarded(work.call, action)
+        finally:
+            agreement.current = None
         if work.problem is not None:
             raise work.problem
         return result
 
-    def _guarded(self, label: object, action: Callable[[], Any]) -> Any:
-        """Do something on the link, which an error that leaves messages under way makes unusable."""
+    def _guarded(self, label: object, action: Callable[[], Any], peer: int | None = None) -> Any:
+        """Do something on the link, which an error that leaves messages under way makes unusable.
+
+        peer: the one rank of the group that it concerns; None for all.
+        """
         if self._failure:
             raise CollectiveError(f"{label}: this group cannot communicate any more: {self._failure.reason}")
         try:
@@ -120,11 +133,29 @@ class Membership:
         except MismatchError:
             raise  # found before anything moved
         except StallError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise StallError(self._failure.reason, [self.ranks[rank] for rank in error.missing]) from None
+            reason, missing = self._explained(label, error, peer)
+            self._fail(reason, error)
+            raise StallError(reason, missing) from None
         except PeerFailedError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise PeerFailedError(self._failure.reason, error.ranks) from None
+            self._fail(f"{label}: {error}", error)
+            raise PeerFailedError(f"{label}: {error}", error.ranks) from None
         except BaseException as error:
-            self._failure = Failure(f"{label}: {type(error).__name__}: {error}", error)
+            self._fail(f"{label}: {type(error).__name__}: {error}", error)
             raise
+
+    def _explained(self, label: object, error: StallError, peer: int | None) -> tuple[str, Sequence[int]]:
+        """What a stall is to say, and the ranks waited for."""
+        if self._status is None:
+            return f"{label}: {error}", [self.ranks[rank] for rank in error.missing]
+        if peer is not None:
+            rank = self.ranks[peer]
+            return f"{label}: {error}: rank {rank}: {self._status.where(rank)}", (rank,)
+        assert self._agreement is not None
+        text, missing = self._status.explain(self._agreement)
+        return f"{error}: {text}", missing
+
+    def _fail(self, reason: str, error: BaseException) -> None:
+        """Speak no more to this group, and let those who ask know why."""
+        self._failure = Failure(reason, error)
+        if self._agreement is not None:
+            self._agreement.abandoned = reason

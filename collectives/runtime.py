@@ -7,6 +7,7 @@ recognised by the environment it gives its processes: OMPI_COMM_WORLD_SIZE (Open
 """
 
 import atexit
+import os
 import sys
 from typing import Any
 
@@ -34,7 +35,7 @@ class _Process:
             return
         self.mpi = MpiJob(launched_world(expected) if expected is not None else comm, timeout)
         self.place = self.mpi.place
-        world._attach(self.mpi.link, range(self.place.size))
+        world._attach(self.mpi.link, range(self.place.size), self.mpi.status)
 
     def leave(self) -> None:
         failure = world._close()
@@ -46,8 +47,14 @@ class _Process:
         else:  # messages are under way that nobody will receive: MPI cannot be finalised
             self.wreck = (mpi, failure)
 
+    def forget(self) -> None:
+        """In a process forked from a rank, which is no rank itself and must not say farewell as one."""
+        self.place = self.mpi = self.wreck = None
+        world._attach(None, ())
+
 
 _process = _Process()
+os.register_at_fork(after_in_child=_process.forget)
 
 
 def init(comm: Any = None, timeout: float = 300.0) -> None:
