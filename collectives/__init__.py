@@ -50,6 +50,7 @@ scatter = world.scatter
 send = world.send
 recv = world.recv
 barrier = world.barrier
+join = world.join
 broadcast_object = world.broadcast_object
 allgather_object = world.allgather_object
 
@@ -92,6 +93,7 @@ __all__ = [
     "grouped_allreduce_async_",
     "init",
     "is_initialized",
+    "join",
     "local_rank",
     "local_size",
     "rank",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import p2p, routes, verbs
+from . import joining, p2p, routes, verbs
 from .header import Call
 from .link import Link
 from .membership import Membership
@@ -283,6 +283,21 @@ class Group(Membership):
     def barrier(self, timeout: float | None = None) -> None:
         """Return when every rank has come. `timeout` in seconds, if given, replaces that of `init`."""
         self._run("barrier", lambda: Work(Call("barrier"), lambda link: None, timeout=timeout))
+
+    def join(self) -> int:
+        """For a rank that has no more data: stand in for it until every rank joins.
+
+        Meanwhile the others' `allreduce` and `grouped_allreduce` find the neutral element here (an
+        Average divides by the ranks that are left), their `allgather` no rows, `broadcast` and
+        `barrier` a listener. Other verbs raise MismatchError on every rank. Returns the last rank to
+        join, the highest of several, which has seen the most of the data.
+        """
+        while not self._run("join", joining.request):
+            pass
+        agreement = self._agreement
+        assert agreement is not None
+        last, agreement.live = max(agreement.live), tuple(range(self.size))
+        return last
 
     # -- one rank to another --------------------------------------------------------------------
 

@@ -25,6 +25,21 @@ STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the 
 REMEMBERED = 4096  # fingerprints kept; programs repeat their calls
 
 
+REFUSED = "refused: "  # how the detail of a call with wrong arguments begins
+
+
+class Arrays(tuple):
+    """The dtypes and shapes of several arrays."""
+
+    def __str__(self) -> str:
+        return ", ".join(_array(dtype, shape) for dtype, shape in self)
+
+
+def _array(dtype: np.dtype | None, shape: Sequence[int | None]) -> str:
+    axes = ", ".join("any" if axis is None else str(axis) for axis in shape)
+    return f"{dtype}[{axes}]"
+
+
 class Call(NamedTuple):
     """One rank's view of a collective: everything in it must be the same on all ranks."""
 
@@ -40,6 +55,11 @@ class Call(NamedTuple):
     #: what else must agree, for instance the shapes of a group of arrays
     detail: tuple | str | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether it tells the others of arguments that are wrong on this rank."""
+        return isinstance(self.detail, str) and self.detail.startswith(REFUSED)
+
     def numbered(self, sequence: int) -> str:
         """The call as one of a sequence: "allreduce #814 'grad bucket 3' (float32[1048576])"."""
         text = f"{self.verb} #{sequence}" + (f" {self.name!r}" if self.name else "")
@@ -48,8 +68,7 @@ class Call(NamedTuple):
     @property
     def array(self) -> str:
         """Its dtype and shape, if it has a dtype."""
-        axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape or ())
-        return f"{self.dtype}" + (f"[{axes}]" if self.shape is not None else "")
+        return str(self.dtype) if self.shape is None else _array(self.dtype, self.shape)
 
     def __str__(self) -> str:
         text = self.verb + (f" {self.name!r}" if self.name else "")
@@ -64,6 +83,10 @@ class Call(NamedTuple):
         return text + (f" ({self.detail})" if self.detail is not None else "")
 
 
+#: the call of a rank that has no more data
+JOIN = Call("join")
+
+
 class Agreement:
     """The headers of one group, numbered, and how far this rank has come with what follows them."""
 
@@ -74,18 +97,32 @@ class Agreement:
         self.current: Call | None = None
         #: why this rank can take part in no more of them, if so
         self.abandoned = ""
+        #: ranks of the group that had not joined when a collective last found that some had
+        self.live = tuple(range(len(self.ranks)))
         self._fingerprints: dict[Call, int] = {}
 
-    def check(self, call: Call, timeout: float | None = None) -> None:
-        """Return once every rank has made this call; MismatchError on all if one makes another."""
+    def check(self, call: Call, timeout: float | None = None) -> Call | None:
+        """Return once every rank has made this call; MismatchError on all if one makes another.
+
+        The result is None, or the call of the live ranks where the others have joined.
+        """
         self.sequence += 1
         self.current = call
         if self.link.size == 1:
-            return
+            return None
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout):
             said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
-            raise self._mismatch([Call(*pickle.loads(fields)) for fields in said])
+            return self._without_joined([Call(*pickle.loads(fields)) for fields in said])
+        return None
+
+    def _without_joined(self, calls: list[Call]) -> Call:
+        """What the ranks that have not joined agree on; they and some others differ."""
+        live = tuple(rank for rank, call in enumerate(calls) if call != JOIN)
+        if len(live) == len(calls) or len({calls[rank] for rank in live}) > 1:
+            raise self._mismatch(calls)
+        self.live = live
+        return calls[live[0]]
 
     def label(self) -> str:
         """What this rank is in or, between collectives, how many it has been in."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from . import joining
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
-from .header import Agreement, Call, name_ranks
+from .header import REFUSED, Agreement, Call, name_ranks
 from .link import Link
 from .progress import Handle, Progress
 from .status import StatusService
@@ -101,7 +102,7 @@ class Membership:
         try:
             return build(*args)
         except Exception as problem:
-            call = Call(verb, detail=f"refused: {problem}")
+            call = Call(verb, detail=f"{REFUSED}{problem}")
             return Work(call, lambda link: None, problem)
 
     def _perform(self, work: Work) -> Any:
@@ -110,8 +111,9 @@ class Membership:
         assert agreement is not None
 
         def action() -> Any:
-            agreement.check(work.call, work.timeout)
-            return work.move(agreement.link)
+            common = agreement.check(work.call, work.timeout)
+            part = work if common is None else joining.adapted(work, common, agreement.ranks, agreement.live)
+            return part.move(agreement.link)
 
         try:
             result = self._guarded(work.call, action)

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import exchange, reduce, ring, routes
 from .fusion import Fused
-from .header import Call
+from .header import Arrays, Call
 from .link import Link
 from .reduce import Op, Reduction
 
@@ -26,6 +26,8 @@ class Work(NamedTuple):
     move: Callable[[Link], Any]
     problem: Exception | None = None
     timeout: float | None = None
+    #: what it computes, if that depends on how many ranks take part
+    reduction: Reduction | None = None
 
 
 def as_array(x: Any) -> np.ndarray:
@@ -84,7 +86,7 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
         return array
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move)
+    return Work(call, move, reduction=reduction)
 
 
 def grouped_allreduce(
@@ -104,9 +106,9 @@ def grouped_allreduce(
         fused.unpack(arrays)
         return arrays
 
-    detail = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays)
+    detail = Arrays((array.dtype, array.shape) for array in arrays)
     call = Call("grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail)
-    return Work(call, move)
+    return Work(call, move, reduction=reduction)
 
 
 def allgather(size: int, x: Any, name: str | None) -> Work:

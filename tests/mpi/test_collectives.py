@@ -151,3 +151,13 @@ def test_init_may_follow_shutdown():
         c.barrier()
     c.init(timeout=60)
     assert c.allreduce(np.array(1.0), c.Sum) == c.size()
+
+
+def test_ranks_that_run_out_of_data():
+    n, me = c.size(), c.rank()
+    for step in range(n - me):  # the last rank has one step, the first has n
+        for count in (3, 300_007):
+            expected = np.mean([own(rank, count, "f8") for rank in range(n - step)], axis=0)
+            assert np.allclose(c.allreduce(own(me, count, "f8")), expected, rtol=1e-12, atol=0)
+    assert c.join() == 0
+    assert c.allreduce(np.array(1.0), c.Sum) == n
