@@ -22,7 +22,10 @@ from .runtime import (
     rank,
     shutdown,
     size,
+    start_timeline,
+    stop_timeline,
 )
+from .timeline import timeline_range
 
 Average, Sum, Min, Max, Product = Op.Average, Op.Sum, Op.Min, Op.Max, Op.Product
 
@@ -51,6 +54,7 @@ send = world.send
 recv = world.recv
 barrier = world.barrier
 join = world.join
+stats = world.stats
 broadcast_object = world.broadcast_object
 allgather_object = world.allgather_object
 
@@ -104,5 +108,9 @@ __all__ = [
     "send",
     "shutdown",
     "size",
+    "start_timeline",
+    "stats",
+    "stop_timeline",
+    "timeline_range",
     "world",
 ]

@@ -112,12 +112,13 @@ class Agreement:
             return None
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout):
-            said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
-            return self._without_joined([Call(*pickle.loads(fields)) for fields in said])
+            return self.resolve(call)
         return None
 
-    def _without_joined(self, calls: list[Call]) -> Call:
-        """What the ranks that have not joined agree on; they and some others differ."""
+    def resolve(self, call: Call) -> Call:
+        """What the ranks that have not joined agree on, after all have found that they differ. Collective."""
+        said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
+        calls = [Call(*pickle.loads(fields)) for fields in said]
         live = tuple(rank for rank, call in enumerate(calls) if call != JOIN)
         if len(live) == len(calls) or len({calls[rank] for rank in live}) > 1:
             raise self._mismatch(calls)

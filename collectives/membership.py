@@ -4,7 +4,9 @@ A verb is built by a function of `verbs` (its arguments are checked and copied),
 the group's work, is agreed on by all ranks, and moves its data.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from .header import REFUSED, Agreement, Call, name_ranks
 from .link import Link
 from .progress import Handle, Progress
 from .status import StatusService
+from .timeline import Lane, Span, timeline
 from .verbs import Work
 
 
@@ -26,6 +29,23 @@ class Failure(NamedTuple):
 
     reason: str
     error: BaseException
+
+
+class Stats(NamedTuple):
+    """How often a verb was called, the bytes that this rank put in, and the seconds it took."""
+
+    calls: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """`Stats` that are still being added to."""
+
+    calls: int = 0
+    bytes: int = 0
+    nanoseconds: int = 0
 
 
 class Membership:
@@ -50,6 +70,7 @@ class Membership:
         self._progress = Progress()
         self._failure: Failure | None = None
         self._children: list[Membership] = []
+        self._tallies: dict[str, Tally] = {}
 
     def _close(self) -> "Failure | None":
         """Finish queued work here and in every group formed from this one, and speak no more.
@@ -115,13 +136,45 @@ class Membership:
             part = work if common is None else joining.adapted(work, common, agreement.ranks, agreement.live)
             return part.move(agreement.link)
 
-        try:
-            result = self._guarded(work.call, action)
-        finally:
-            agreement.current = None
+        result = self._booked(work.call, work.nbytes, action)
         if work.problem is not None:
             raise work.problem
         return result
+
+    def _booked(self, call: Call, nbytes: int, action: Callable[[], Any]) -> Any:
+        """Do a collective's part on the link, and enter it in the books."""
+        agreement = self._agreement
+        assert agreement is not None
+        start = time.monotonic_ns()
+        try:
+            result = self._guarded(call, action)
+        finally:
+            agreement.current = None
+        end = time.monotonic_ns()
+        tally = self._tallies.get(call.verb)
+        if tally is None:
+            tally = self._tallies[call.verb] = Tally()
+        tally.calls += 1
+        tally.bytes += nbytes
+        tally.nanoseconds += end - start
+        if timeline.active:
+            lane = Lane(f"collectives of {name_ranks(self.ranks)}", id(agreement))
+            name = f"{call.verb} {call.name}" if call.name else call.verb
+            timeline.add(Span(lane, name, start, end, str(call), nbytes))
+        return result
+
+    def stats(self) -> dict[str, Stats]:
+        """What this rank has done in this group and in those formed from it, by verb.
+
+        Seconds are those from the beginning of a call's turn to its end, and so include the wait for
+        the slowest rank. Messages (`send`, `recv`) and collectives that failed are not counted.
+        """
+        total = {verb: Stats(t.calls, t.bytes, t.nanoseconds / 1e9) for verb, t in list(self._tallies.items())}
+        for child in self._children:
+            for verb, more in child.stats().items():
+                own = total.get(verb, Stats())
+                total[verb] = Stats(own.calls + more.calls, own.bytes + more.bytes, own.seconds + more.seconds)
+        return total
 
     def _guarded(self, label: object, action: Callable[[], Any], peer: int | None = None) -> Any:
         """Do something on the link, which an error that leaves messages under way makes unusable.

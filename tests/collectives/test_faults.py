@@ -1,5 +1,6 @@
 """Ranks that fail under a real mpiexec: the job ends soon, with a non-zero status, and says why last."""
 
+import json
 import os
 import re
 import shutil
@@ -221,6 +222,24 @@ c.allreduce(np.ones(4), name="grads") if c.rank() == 1 else handle.wait()
     assert status == 0 and stderr.count("\n") == 1, stderr
     waits = r"rank 0 has waited for [01] s: rank 1 has not joined allreduce #1 'grads' \(float64\[4\]\); it is at "
     assert re.match(waits + r"<string>:\d+ in load_batch", stderr), stderr
+
+
+def test_a_timeline_is_written_at_the_end_and_in_parts_when_the_job_fails(tmp_path):
+    code = """
+import sys, numpy as np, collectives as c
+c.init()
+c.allreduce(np.ones(3), name="w")
+c.barrier()
+if c.rank() == 1 and "fail" in sys.argv:
+    raise ValueError
+c.shutdown()
+"""
+    for arguments, name in ([], "trace"), (["fail"], "parts"):
+        launch(2, "-c", code, *arguments, RINGTRAIN_TIMELINE=str(tmp_path / name))
+    whole, part = (json.loads((tmp_path / name).read_text())["traceEvents"] for name in ("trace", "parts.rank1"))
+    assert not (tmp_path / "parts").exists()
+    assert {event["pid"] for event in whole if event["name"] == "allreduce w"} == {0, 1}
+    assert {event["pid"] for event in part if event["name"] == "allreduce w"} == {1}
 
 
 def test_a_stall_warning_that_is_no_number():
