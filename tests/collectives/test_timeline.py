@@ -79,7 +79,8 @@ def test_nothing_is_kept_when_nothing_is_recorded():
     part = own.part(0)
     assert b"during" in part and b"before" not in part
     own.end()
-    assert b"during" not in own.part(0)
+    own.add(Span(Lane("compute", 0), "after", 0, 1))
+    assert b"during" not in own.part(0) and b"after" not in own.part(0)
 
 
 def test_what_a_rank_can_save_alone(tmp_path):
