@@ -84,6 +84,7 @@ def nobody_comes(told):
     """Each verb fails with `told` (of the verb's name), all at the same time."""
     calls = VERBS | MESSAGES
     groups = [c.Group(range(c.size())) for _ in calls]
+    survivors = MPI.COMM_WORLD.Split(c.rank() == culprit())
     everyone_ready(PATIENCE)
     if c.rank() == culprit():
         misbehave()
@@ -94,6 +95,7 @@ def nobody_comes(told):
                 for (name, call), group in zip(calls.items(), groups, strict=True)
             ]
             print(f"rank {c.rank()} of {c.size()} saw {sum(f.result() for f in failed)} verbs fail", flush=True)
+        survivors.Barrier()
         if FAULT == "stop":
             os.kill(PIDS[culprit()], signal.SIGCONT)
         MPI.COMM_WORLD.Ibarrier().Wait()
