@@ -31,6 +31,7 @@ test-mpi: setup
 	for n in 2 3 4; do $(RUN) -n $$n -m pytest -q --with-mpi --only-mpi tests/mpi || exit 1; done
 
 bench: setup
+	$(BIN)/python benchmarks/allreduce.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/scaling.py
 

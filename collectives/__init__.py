@@ -9,12 +9,12 @@ The verbs of this module are those of `c.world`, the group of all ranks.
 
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .group import Group, world
-from .memory import empty
 from .progress import Handle
 from .reduce import Op
 from .runtime import (
     cross_rank,
     cross_size,
+    empty,
     init,
     is_initialized,
     local_rank,

@@ -113,7 +113,7 @@ class Group(Membership):
         postscale: float = 1.0,
     ) -> np.ndarray:
         """`allreduce` in place; returns x. A C-contiguous x is reduced without a copy."""
-        return self._run("allreduce", verbs.allreduce, self.size, x, op, name, prescale, postscale, True)
+        return self._reduce_in_place(x, op, name, prescale, postscale)
 
     def allreduce_async(
         self,

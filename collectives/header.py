@@ -17,8 +17,9 @@ import numpy as np
 
 from . import routes
 from .errors import MismatchError
-from .link import Link
+from .link import Link, Offer
 from .reduce import Op
+from .shared import Plan, SharedLink
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint
@@ -101,17 +102,18 @@ class Agreement:
         self.live = tuple(range(len(self.ranks)))
         self._fingerprints: dict[Call, int] = {}
 
-    def check(self, call: Call, timeout: float | None = None) -> Call | None:
+    def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> Call | None:
         """Return once every rank has made this call; MismatchError on all if one makes another.
 
-        The result is None, or the call of the live ranks where the others have joined.
+        The result is None, or the call of the live ranks where the others have joined. offer: see
+        `Link.agree`.
         """
         self.sequence += 1
         self.current = call
         if self.link.size == 1:
             return None
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
-        if not self.link.agree(fingerprint, timeout):
+        if not self.link.agree(fingerprint, timeout, offer):
             return self.resolve(call)
         return None
 
@@ -124,6 +126,15 @@ class Agreement:
             raise self._mismatch(calls)
         self.live = live
         return calls[live[0]]
+
+    def repeat(self, call: Call, offer: Offer | None) -> "Repeat | None":
+        """An allreduce in place ready to be made again, where the link has a quick way to do that."""
+        if offer is None or self.link.size == 1 or not isinstance(self.link, SharedLink):
+            return None
+        flat, reduction = offer
+        if reduction.size != self.link.size:  # some ranks have joined; the next time others may have
+            return None
+        return Repeat(self, self.link, call, self._fingerprint(call), self.link.plan(flat.dtype, flat.size, reduction))
 
     def label(self) -> str:
         """What this rank is in or, between collectives, how many it has been in."""
@@ -153,6 +164,28 @@ class Agreement:
             + "\nEvery rank of a group must make the same calls, in the same order, with arguments that fit.",
             by_rank,
         )
+
+
+class Repeat(NamedTuple):
+    """An allreduce in place whose arguments have been checked and described before."""
+
+    agreement: Agreement
+    link: SharedLink
+    call: Call
+    fingerprint: int
+    plan: Plan
+
+    def perform(self, x: np.ndarray) -> Call | None:
+        """Agree and reduce contiguous x, of the dtype and shape that the call names.
+
+        Where some ranks have joined nothing is reduced yet, and the result is the others' call.
+        """
+        agreement = self.agreement
+        agreement.sequence += 1
+        agreement.current = self.call
+        if self.link.agree_and_reduce((self.fingerprint + agreement.sequence * STRIDE) & MASK, self.plan, x):
+            return None
+        return agreement.resolve(self.call)
 
 
 def name_ranks(ranks: Sequence[int]) -> str:

@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from .reduce import Reduction
+
 Request = Any  # an operation in flight, as the link that started it represents it
 
 # The tag of collectives. Messages of one pair of ranks with one tag arrive in the order sent, and a
 # group runs one collective at a time, so that one tag serves every algorithm.
 COLLECTIVE = 0
+
+
+Offer = tuple[np.ndarray, Reduction]
 
 
 class Link(ABC):
@@ -26,6 +31,11 @@ class Link(ABC):
     small: int = 0
     #: whether it has an `allreduce` for small arrays of the dtypes that are combined as they are
     combines: bool = False
+    #: the group's ranks in the world, and seconds without an answer after which a wait raises StallError
+    ranks: tuple[int, ...]
+    timeout: float
+    #: collectives that this rank has taken part in; whoever compares headers counts them
+    headers: int = 0
 
     @abstractmethod
     def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
@@ -51,8 +61,16 @@ class Link(ABC):
         one call must be disjoint.
         """
 
-    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
-        """Whether every rank passed the same unsigned 64-bit number. Also a barrier."""
+    def check(self) -> None:
+        """Raise PeerFailedError if a rank is known to have left before the collective that this one is in."""
+        return
+
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
+        """Whether every rank passed the same unsigned 64-bit number. Also a barrier.
+
+        offer: the contiguous array that will be reduced next, and how, if they did; a link may begin
+        with it now.
+        """
         mine = np.array([fingerprint], np.uint64)
         everyone = np.empty(self.size, np.uint64)
         self.allgather(mine, everyone, timeout)
@@ -96,5 +114,5 @@ class SoloLink(Link):
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         return None if ranks is None else SoloLink()
 
-    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         return True

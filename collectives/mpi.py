@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import StallError
 from .farewell import Farewell
-from .link import COLLECTIVE, Link, Request
+from .link import COLLECTIVE, Link, Offer, Request
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
 YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
@@ -40,7 +40,6 @@ class MpiLink(Link):
 
         self.comm, self.ranks, self.timeout, self.farewell = comm, tuple(ranks), timeout, farewell
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        self.headers = 0
         self.key = farewell.register(self)
         self._byte, self._undefined = MPI.BYTE, MPI.UNDEFINED
         self._testall = MPI.Request.Testall
@@ -61,7 +60,10 @@ class MpiLink(Link):
     def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
         return self.comm.Irecv([buffer.view(np.uint8), self._byte], source, tag)
 
-    def agree(self, fingerprint: int, timeout: float | None = None) -> bool:
+    def check(self) -> None:
+        self.farewell.check(self)
+
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1
         mine, least = self._mine, self._least
         mine[0], mine[1] = fingerprint, fingerprint ^ 0xFFFF_FFFF_FFFF_FFFF
@@ -101,7 +103,7 @@ class MpiLink(Link):
                 continue
             # Naps grow with the wait: a late answer is noticed late by an eighth at most.
             time.sleep(min(LONGEST_NAP, max(SHORTEST_NAP, waited / 8)))
-            self.farewell.check(self)
+            self.check()
             if waited > limit:
                 raise StallError(f"no answer for {waited:.1f} s")
 

@@ -58,7 +58,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()  # held by whoever does a piece of work
+        self.turn = threading.Lock()  # held by whoever does a piece of work
         self._queue: deque[Handle] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._unfinished = 0  # queued or being done by the thread
@@ -66,11 +66,16 @@ class Progress:
         self._failed: list[Handle] = []
         self._thread: threading.Thread | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether work is queued, behind which a blocking call has to wait."""
+        return self._unfinished > 0
+
     def run(self, label: object, work: Callable[[], Any]) -> Any:
         """Do work now, after everything submitted before it; return its result."""
         if self._unfinished:
             return self.submit(label, work).wait()
-        with self._turn:
+        with self.turn:
             return work()
 
     def submit(self, label: object, work: Callable[[], Any]) -> Handle:
@@ -107,7 +112,7 @@ class Progress:
                 if not self._queue:
                     return
                 handle = self._queue.popleft()
-            with self._turn:
+            with self.turn:
                 handle._run()
             with self._changed:
                 self._unfinished -= 1

@@ -3,6 +3,7 @@
     size                    arithmetic                  route
     -------------------------------------------------------------------------------------------
     one rank, or no data    any                         nothing moves
+    any, within one host    any                         shared memory
     up to link.small        what the link can combine   the link's own allreduce
     n * size <= link.small  any                         allgather, combined in rank order
     larger                  16-bit floats               wide reduce-scatter, then ring allgather
@@ -19,6 +20,7 @@ import numpy as np
 from . import exchange, ring
 from .link import Link
 from .reduce import Op, Reduction, is_wide
+from .shared import SharedLink
 
 
 def as_bytes(flat: np.ndarray) -> np.ndarray:
@@ -33,6 +35,8 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
         return
     if link.size == 1:
         _alone(flat, reduction)
+    elif isinstance(link, SharedLink):
+        link.reduce(flat, reduction)
     elif flat.nbytes <= link.small and _link_combines(link, flat.dtype, reduction.op):
         reduction.prepare(flat)
         link.allreduce(flat, reduction.ufunc)
@@ -51,6 +55,8 @@ def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: R
     """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
     if link.size == 1:
         _alone(flat, reduction)
+    elif isinstance(link, SharedLink):
+        link.reduce_scatter(flat, bounds, reduction)
     elif is_wide(flat.dtype):
         ring.wide_reduce_scatter(link, flat, bounds, reduction)
     else:
@@ -91,7 +97,7 @@ def broadcast(link: Link, flat: np.ndarray, root: int) -> None:
     """Root's contiguous flat into that of every rank."""
     if link.size == 1 or flat.size == 0:
         return
-    if flat.nbytes <= link.small:
+    if flat.nbytes <= link.small or isinstance(link, SharedLink):
         link.broadcast(as_bytes(flat), root)
     else:
         exchange.broadcast(link, as_bytes(flat), root)
@@ -111,6 +117,10 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         out[...] = own.reshape(-1)
         return
     if out.size == 0:
+        return
+    if isinstance(link, SharedLink):
+        out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
+        link.gather_segments(out, bounds)
         return
     widths = {stop - start for start, stop in pairwise(bounds)}
     if len(widths) == 1 and out.nbytes <= link.small:

@@ -9,10 +9,13 @@ recognised by the environment it gives its processes: OMPI_COMM_WORLD_SIZE (Open
 import atexit
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from . import memory
 from .errors import CollectiveError
 from .group import world
 from .header import Call
@@ -145,6 +148,16 @@ def _last_of_timeline(rank: int) -> None:
             timeline.salvage(rank)
     except (CollectiveError, OSError) as error:
         print(f"rank {rank}: {error}", file=sys.stderr)
+
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> np.ndarray:
+    """An uninitialised array, contiguous and aligned to a cache line, for data that is communicated often.
+
+    Where all ranks are on one host it lies in memory that all of them map, and reducing it copies
+    nothing; anywhere else, and before `init`, it is the process's own. Ranks may call this in any
+    order and with any shapes. A forked process shares the array with its parent.
+    """
+    return memory.empty(shape, dtype, _process.mpi.arena if _process.mpi is not None else None)
 
 
 def is_initialized() -> bool:

@@ -15,17 +15,21 @@ import numpy as np
 from . import exchange, reduce, ring, routes
 from .fusion import Fused
 from .header import Arrays, Call
-from .link import Link
+from .link import Link, Offer
 from .reduce import Op, Reduction
 
 
 class Work(NamedTuple):
-    """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one."""
+    """One rank's part of a collective. `problem` is raised, and nothing moves, if all ranks have one.
+
+    offer: the array that `move` gives to its first collective and how it is reduced, if that is known beforehand.
+    """
 
     call: Call
     move: Callable[[Link], Any]
     problem: Exception | None = None
     timeout: float | None = None
+    offer: Offer | None = None
     #: what it computes, if that depends on how many ranks take part
     reduction: Reduction | None = None
     #: bytes that this rank puts in, for the books
@@ -88,7 +92,8 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
         return array
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move, reduction=reduction, nbytes=array.nbytes)
+    offer = (flat, reduction) if flat.size else None
+    return Work(call, move, offer=offer, reduction=reduction, nbytes=array.nbytes)
 
 
 def grouped_allreduce(

@@ -83,7 +83,7 @@ class ThreadLink(Link):
     def __init__(self, fabric, members, me, small=0, timeout=PATIENCE, key=()):
         self.fabric, self.members, self.me, self.small = fabric, members, me, small
         self.timeout, self.key, self.formed = timeout, key, 0
-        self.rank, self.size = members.index(me), len(members)
+        self.rank, self.size, self.ranks = members.index(me), len(members), tuple(members)
 
     def isend(self, buffer, to, tag=0):
         self.fabric.sent[self.me] += buffer.nbytes

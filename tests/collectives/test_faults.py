@@ -9,7 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from collectives import shared
+from collectives.reduce import Op, Reduction
+from collectives.shared import Plan
 
 BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
 
@@ -28,6 +33,15 @@ def mpiexec():
 
 COMMAND = mpiexec()
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="no mpiexec beside this Python or on PATH")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Kernels are compiled once on a machine: not while a bound of these tests runs."""
+    if hasattr(os, "memfd_create"):
+        shared.load()
+        for dtype in (np.float32, np.float64):
+            Plan((0, 0, 1), np.dtype(dtype), 1, Reduction(Op.Sum, 1), [], np.empty(0))
 
 
 def run(code, n=3):
@@ -307,3 +321,66 @@ comm.Barrier()
     )
     assert (status, stderr) == (0, "")
     assert sorted(stdout.splitlines()) == ["1 1.0", "2 2.0", "2 2.0"]
+
+
+def test_a_rank_that_is_killed_ends_the_job_and_leaves_no_memory():
+    status, stdout, _, seconds = run(
+        """
+import os, signal
+c.init()
+x = c.empty(1 << 20)
+x[...] = 1
+if c.rank() == 0:
+    print(*[line.split()[-1] for line in open("/proc/self/maps") if "collectives" in line and "memfd" not in line])
+    print(*c.allgather_object(os.getpid()), flush=True)
+else:
+    c.allgather_object(os.getpid())
+for step in range(1_000_000):
+    c.allreduce_(x, c.Sum, name="step")
+    if c.rank() == 1 and step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    named, pids = stdout.splitlines()
+    assert "/dev/shm" not in named
+    for _ in range(100):  # the launcher may return a little before the last rank has gone
+        if not [pid for pid in pids.split() if Path(f"/proc/{pid}").exists()]:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a rank is still there")
+
+
+@pytest.mark.parametrize("count", [3, 500_000])
+def test_the_rank_that_a_stall_waits_for_is_named(count):
+    status, _, stderr, seconds = run(
+        f"""
+c.init(timeout=30)
+x = c.empty({count})
+c.allreduce_(x, c.Max)
+c.world._link.base.timeout = 1.0
+if c.rank() == 2:
+    time.sleep(60)
+c.allreduce_(x, c.Max, name="late")
+"""
+    )
+    assert status != 0 and seconds < BOUND
+    assert f"StallError: allreduce 'late' float32[{count}] op=Max: no answer for 1." in stderr
+    assert "s from rank 2" in stderr
+
+
+def test_a_rank_without_shared_memory_sends_all_over_mpi_with_one_warning():
+    status, stdout, stderr, _ = run(
+        """
+from mpi4py import MPI
+from collectives import mpi_job
+def none_left():
+    raise OSError("memory is used up here")
+if MPI.COMM_WORLD.rank == 1:
+    mpi_job.Arena = none_left
+c.init()
+print(type(c.world._link).__name__, c.allreduce_(c.empty(3) * 0 + 1, c.Sum)[0])
+"""
+    )
+    assert status == 0 and stdout.splitlines() == ["MpiLink 3.0"] * 3
+    assert stderr.count("collectives go through MPI, not through shared memory: memory is used up here") == 1

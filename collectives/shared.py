@@ -1,0 +1,319 @@
+"""A link between ranks of one host, which read and write each other's memory.
+
+Every rank has an arena that the others map (`arena`), and a group has a board there, where its ranks
+meet (`shared_kernels`). The header of a collective is compared at such a meeting, and the payload
+rides on it in one of three ways, with n ranks and S bytes:
+
+slots       arrays up to 16 KiB, ordinary ones up to 128 KiB / n: copied to a slot before the meeting,
+            after which each rank combines all slots for itself: one barrier, n S bytes read by each
+in place    arrays from `collectives.empty` lie in arenas: after the meeting a rank reads its n-th part
+            of all arrays and writes the result to all arrays, S bytes read and S written, which is the
+            least that the memory has to do: two barriers
+by boxes    other arrays: copied through boxes that stay in cache, 3 S bytes read and written of
+            which 2 S in cache, one barrier a window and two to fill and drain the pipeline
+
+A rank waits by spinning, then by yielding its processor, then by sleeping, and gives up at a deadline.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from ctypes import memmove
+from itertools import pairwise
+from threading import get_ident
+from types import ModuleType
+
+import numpy as np
+
+from .arena import Arena, Mapping
+from .errors import StallError
+from .link import COLLECTIVE, Link, Offer, Request
+from .reduce import Op, Reduction
+
+SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
+ALWAYS_COPIED = 16 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
+READ_WHOLE = 128 * 1024  # bytes: up to here, over all ranks, each may as well combine everything for itself
+BOX = 512 * 1024  # bytes of an inbox, which together with the outbox should fit a second-level cache
+ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
+SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
+FEW_SPINS = 20  # where a rank that spins keeps another from its work
+YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
+BRIEF = 100  # the same of a background thread, whose program has other work
+NAPS = 40  # sleeps before Python looks at deadlines and signals: about 15 milliseconds
+FIRST_NAP = 20  # microseconds; naps grow by an eighth
+ROOM = 2 * SLOT + 4 * BOX  # bytes that a rank has for slots and boxes
+REMEMBERED = 4096  # plans kept; programs repeat their calls
+
+# What a kernel found, and the ways of arrays by their size.
+DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXES, STAGED = range(-1, 6)
+SMALL, MEDIUM, LARGE = range(3)
+_MAIN = threading.main_thread().ident
+
+
+def load() -> None:
+    """Load the kernels with which ranks meet, compiling them if this is their first use.
+
+    Called before others wait for this rank, so that nobody's deadline runs meanwhile. Raises
+    ImportError where numba cannot be loaded.
+    """
+    from . import shared_kernels  # noqa: F401
+
+
+def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) -> Link:
+    """A shared link over `base`, whose ranks have mapped each other's arenas; base itself if memory is short.
+
+    Collective over base. mappings: the arenas by rank, this rank's own included. crowded: whether the
+    host has more ranks than processors, where spinning keeps others from their work.
+    """
+    from . import shared_kernels as kernels
+
+    if base.size == 1:
+        return base
+    board = arena.keep(base.size * kernels.LINE) if base.rank == 0 else None
+    room = arena.keep(ROOM)
+    if board is not None:
+        board[...] = 0
+    blocks = np.array([_offset(arena, board), _offset(arena, room)], np.int64)
+    offsets = np.empty((base.size, 2), np.int64)
+    base.allgather(blocks.view(np.uint8), offsets.view(np.uint8).reshape(-1))
+    if offsets[0, 0] < 0 or (offsets[:, 1] < 0).any():
+        return base
+    rooms = np.array([mapping.start for mapping in mappings]) + offsets[:, 1]
+    start = int(offsets[0, 0])
+    lines = mappings[0].bytes[start : start + base.size * kernels.LINE].view(np.int64)
+    return SharedLink(base, arena, mappings, lines, rooms, crowded)
+
+
+def _offset(arena: Arena, block: np.ndarray | None) -> int:
+    return -1 if block is None else arena.offset(block.ctypes.data, block.size)
+
+
+class SharedLink(Link):
+    """Built by `share`. lines: the words of the board; rooms: addresses of the ranks' slots and boxes."""
+
+    def __init__(
+        self,
+        base: Link,
+        arena: Arena,
+        mappings: Sequence[Mapping],
+        lines: np.ndarray,
+        rooms: np.ndarray,
+        crowded: bool,
+    ):
+        from . import shared_kernels
+
+        self.kernels: ModuleType = shared_kernels
+        self.base, self.rank, self.size = base, base.rank, base.size
+        self._arena, self._mappings, self._crowded = arena, mappings, crowded
+        self._lines, self._board = lines, lines.ctypes.data
+        self._epoch = 0  # barriers that this rank has arrived at
+        self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
+        self._slots = (rooms, rooms + SLOT)
+        bases = [mapping.start for mapping in mappings]
+        self._rows = np.stack([*self._slots, bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * BOX])
+        spins = FEW_SPINS if crowded else SPINS
+        self._patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
+        self._plans: dict[tuple, Plan] = {}
+
+    # -- messages go over the base link -------------------------------------------------------------
+
+    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
+        return self.base.isend(buffer, to, tag)
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
+        return self.base.irecv(buffer, source, tag)
+
+    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+        self.base.wait(requests, timeout)
+
+    def sub(self, ranks: Sequence[int] | None) -> Link | None:
+        base = self.base.sub(ranks)
+        if base is None or ranks is None:
+            return None
+        return share(base, self._arena, [self._mappings[rank] for rank in ranks], self._crowded)
+
+    # -- meeting --------------------------------------------------------------------------------------
+
+    def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
+        self.base.headers += 1
+        if offer is None:
+            return self._meet(fingerprint - (1 << 63), timeout=timeout)
+        flat, reduction = offer
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        found = self.begin(plan, fingerprint - (1 << 63), flat, timeout)
+        if found == DIFFERENT:
+            return False
+        self._begun = flat, found
+        return True
+
+    def agree_and_reduce(self, fingerprint: int, plan: "Plan", flat: np.ndarray) -> bool:
+        """`agree`, and if all do `reduce` as planned, for the price of one call."""
+        self.base.headers += 1
+        found = self.begin(plan, fingerprint - (1 << 63), flat)
+        if found > IN_PLACE:
+            self._complete(found, plan, flat)
+        return found >= DONE
+
+    def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
+        """Meet for an allreduce, and go on as far as that goes: what the kernels have found."""
+        address = flat.__array_interface__["data"][0]
+        offset = -1 if plan.way == SMALL else self._arena.offset(address, plan.length)
+        self._epoch = epoch = self._epoch + 1
+        thread = int(get_ident() != _MAIN)
+        found = self.kernels.begin(plan.address, epoch, 1, fingerprint, address, offset, thread)
+        if found == NOT_YET:
+            self._await(epoch, timeout)
+            found = self.kernels.begin(plan.address, epoch, 0, fingerprint, address, offset, thread)
+        if found == LAST_BARRIER:
+            self._await(epoch + 1)
+            found = IN_PLACE
+        if found == IN_PLACE:
+            self._epoch += 1
+        return found
+
+    def _meet(self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None) -> bool:
+        """A barrier at which every rank hands over a small payload, and whether all said the same."""
+        source, length, slot = 0, 0, 0
+        self._epoch = epoch = self._epoch + 1
+        if payload is not None:
+            source, length = payload.ctypes.data, payload.nbytes
+            slot = int(self._slots[epoch & 1][self.rank])
+        patience = self._patience[int(get_ident() != _MAIN)]
+        place = (self._board, self.rank, self.size, epoch)
+        found = self.kernels.meet(*place, 1, fingerprint, source, slot, length, *patience)
+        if found == NOT_YET:
+            self._await(epoch, timeout)
+            found = self.kernels.meet(*place, 0, 0, 0, 0, 0, *patience)
+        return found == DONE
+
+    def _await(self, epoch: int, timeout: float | None = None) -> None:
+        """Return when every rank has reached the epoch, for which this rank has waited in vain already."""
+        started = time.monotonic()
+        limit = self.base.timeout if timeout is None else timeout
+        while True:
+            waited = time.monotonic() - started
+            self.base.check()
+            if waited > limit:
+                reached = self._lines[:: self.kernels.LINE // 8]
+                missing = [rank for rank in range(self.size) if reached[rank] < epoch]
+                names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
+                raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
+            nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
+            place = (self._board, self.rank, self.size, epoch)
+            if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
+                return
+
+    # -- moving -----------------------------------------------------------------------------------------
+
+    def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
+        """Replace contiguous flat by its reduction over the ranks."""
+        begun, self._begun = self._begun, None
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        found = begun[1] if begun is not None and begun[0] is flat else self.begin(plan, 0, flat)
+        self._complete(found, plan, flat)
+
+    def _complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
+        """Do what `begin` left to do."""
+        if found > IN_PLACE:
+            self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED))
+
+    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
+        """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
+        self._meet()
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0)
+
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
+        """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
+        self._meet()
+        plan = self.plan(flat.dtype, flat.size, None)
+        self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)
+
+    def broadcast(self, buffer: np.ndarray, root: int) -> None:
+        if buffer.nbytes <= SLOT:
+            self._meet(payload=buffer)
+            if self.rank != root:
+                slot = int(self._slots[self._epoch & 1][root])
+                memmove(buffer.ctypes.data, slot, buffer.nbytes)
+            return
+        self.gather_segments(buffer, np.where(np.arange(self.size + 1) > root, buffer.size, 0))
+
+    def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
+        length = mine.nbytes
+        if length > SLOT:
+            parts = everyone.reshape(self.size, mine.size)
+            parts[self.rank] = mine.reshape(-1)
+            self.gather_segments(parts.reshape(-1), [rank * mine.size for rank in range(self.size + 1)])
+            return
+        self._meet(payload=np.ascontiguousarray(mine), timeout=timeout)
+        target = everyone.ctypes.data
+        for rank, slot in enumerate(self._slots[self._epoch & 1]):
+            memmove(target + rank * length, int(slot), length)
+
+    def _exchange(
+        self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int
+    ) -> None:
+        """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather."""
+        width = plan.width if halves[0] else BOX // flat.itemsize
+        windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
+        if windows == 0:
+            return
+        steps, epoch, step = windows + 2, self._epoch - first, first
+        self._epoch = epoch + steps - 1
+        address, thread = flat.ctypes.data, int(get_ident() != _MAIN)
+        while True:
+            step = self.kernels.exchange(
+                plan.address, epoch, first, step, steps, address, width, *halves, thread, bounds
+            )
+            if step == steps:
+                return
+            self._await(epoch + step)
+
+    def plan(self, dtype: np.dtype, count: int, reduction: Reduction | None) -> "Plan":
+        """What the kernels need to know of a reduction, or of data that only moves."""
+        key = (dtype, count, reduction and (reduction.op, reduction.size, reduction.prescale, reduction.postscale))
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= REMEMBERED:
+                self._plans.clear()
+            place = (self._board, self.rank, self.size)
+            known = self._plans[key] = Plan(place, dtype, count, reduction, self._patience, self._rows)
+        return known
+
+
+class Plan:
+    """One kind of allreduce as the kernels read it: `address` is that of its words."""
+
+    def __init__(
+        self,
+        place: tuple[int, int, int],
+        dtype: np.dtype,
+        count: int,
+        reduction: Reduction | None,
+        patience: Sequence[Sequence[int]],
+        rows: np.ndarray,
+    ):
+        from . import shared_reducers as reducers
+
+        size = place[2]
+        self.length = count * dtype.itemsize
+        whole = self.length <= min(SLOT, READ_WHOLE // size)
+        self.way = SMALL if self.length <= ALWAYS_COPIED else MEDIUM if whole else LARGE
+        self.each = -(-count // (size * ALIGNED)) * ALIGNED
+        self.bounds = np.minimum(np.arange(size + 1) * self.each, count)
+        self.width = max(1, BOX // (dtype.itemsize * size))
+        reducer, op, scales = 0, 0, (1.0, 1.0, 1.0)
+        if reduction is not None:
+            reducer, op = reducers.reducer(dtype), reducers.CODES[reduction.op]
+            divisor = reduction.size if reduction.op is Op.Average else 1
+            scales = (reduction.prescale, reduction.postscale, float(divisor))
+        bits = np.array(scales).view(np.int64)
+        layout = (count, dtype.itemsize, self.each, self.width, self.way)
+        self._words = np.array([*place, reducer, op, *bits, *layout, *np.ravel(patience), *rows.ravel()], np.int64)
+        self.address = self._words.ctypes.data
+
+
+def processors() -> set[int]:
+    """The processors that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))

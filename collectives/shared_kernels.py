@@ -1,0 +1,316 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
+"""The compiled half of the shared-memory path. Importing it loads numba: import it only when used.
+
+Ranks meet at a *board* of shared memory: a line of control words for each rank, which that rank
+alone writes. A rank arrives at barrier e by storing e in its line, and passes when every line holds
+e or more. Because arriving is a store with release order and looking is a load with acquire order,
+all that a rank wrote before it arrived is seen by all who pass: x86-64 gives that order to plain
+stores, aarch64 does not, and on both it also binds the compiler. What a rank says at a barrier has
+two places, used in turn: by the time a place is written again all have come to the barrier between.
+
+Memory is passed as addresses (int64), which keeps calls cheap and lets one kernel serve all arrays.
+Kernels that wait give up after a while and say so, and are called again to go on: the deadline, and
+what Python does on a signal, are the caller's.
+"""
+
+import platform
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .shared import BOXES, DIFFERENT, DONE, IN_PLACE, LARGE, LAST_BARRIER, MEDIUM, NOT_YET, SMALL, STAGED
+from .shared_reducers import SIGNATURE, kept, pointer
+
+LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
+EPOCH, FINGERPRINT, OFFSET = 0, 8, 24  # in a line: barriers reached, and by parity of the barrier what is said
+LONGEST_NAP = 1000  # microseconds
+
+# The int64 words of a plan, which describes one kind of allreduce: its link's patience (two rows of
+# PATIENCE, for the main thread and for others) and addresses follow in rows of one for each rank.
+BOARD, RANK, SIZE, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR, COUNT, ITEM, EACH, WIDTH, WAY = range(13)
+PATIENCE, SPINS, YIELDS, NAPS, NAP = 13, 0, 1, 2, 3
+ROWS = PATIENCE + 8
+SLOTS, BASES, INBOXES, OUTBOXES = 0, 2, 3, 4
+
+_I64 = ir.IntType(64)
+
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+_usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
+_memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
+
+_jit = njit(nogil=True, boundscheck=False, error_model="numpy")
+
+
+def _compiled(count, *more):
+    """Compile for `count` int64 arguments and others now, when nobody waits, or load what was kept on disk."""
+    signature = types.int64(*[types.int64] * count, *more)
+    return kept(njit, signature, nogil=True, boundscheck=False, error_model="numpy")
+
+
+@intrinsic
+def _load(typingctx, address):
+    """The int64 at an address, with acquire order."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(builder.inttoptr(args[0], _I64.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def _store(typingctx, address, value):
+    """Store an int64 at an address, with release order."""
+
+    def codegen(context, builder, signature, args):
+        builder.store_atomic(args[1], builder.inttoptr(args[0], _I64.as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _relax(typingctx):
+    """Tell the processor that this is a waiting loop."""
+
+    def codegen(context, builder, signature, args):
+        if platform.machine() == "x86_64":
+            pause = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, pause, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _reduce(typingctx, reducer, sources, size, targets, target_count, count, op, prescale, postscale, divisor):
+    """Call the reducer at an address."""
+
+    def codegen(context, builder, signature, args):
+        kinds = [context.get_value_type(kind) for kind in SIGNATURE.args]
+        function = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *SIGNATURE.args), codegen
+
+
+@intrinsic
+def _float(typingctx, bits):
+    """The float64 whose bits an int64 holds."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
+
+
+# -- meeting ------------------------------------------------------------------------------------
+
+
+@_jit
+def _all_at(board, size, epoch, spins, yields, naps, nap):
+    """Whether every rank reaches the epoch: looks `spins` times, then yields, then sleeps between looks."""
+    rank, looks = 0, 0
+    while True:
+        while rank < size and _load(board + rank * LINE + EPOCH) >= epoch:
+            rank += 1
+        if rank == size:
+            return True
+        if looks < spins:
+            _relax()
+        elif looks < spins + yields:
+            _sched_yield()
+        elif looks < spins + yields + naps:
+            _usleep(np.uint32(nap))
+            nap = min(nap + nap // 8, LONGEST_NAP)
+        else:
+            return False
+        looks += 1
+
+
+@_jit
+def _arrive(board, rank, epoch, fingerprint, offset):
+    line = board + rank * LINE
+    _store(line + FINGERPRINT + 8 * (epoch & 1), fingerprint)
+    _store(line + OFFSET + 8 * (epoch & 1), offset)
+    _store(line + EPOCH, epoch)
+
+
+@_jit
+def _meet(board, size, epoch, spins, yields, naps, nap):
+    """Whether all have arrived, and if so whether they say the same: NOT_YET, DONE or DIFFERENT."""
+    if not _all_at(board, size, epoch, spins, yields, naps, nap):
+        return NOT_YET
+    word = FINGERPRINT + 8 * (epoch & 1)
+    first = _load(board + word)
+    for rank in range(1, size):
+        if _load(board + rank * LINE + word) != first:
+            return DIFFERENT
+    return DONE
+
+
+@_jit
+def _copy(target, source, count):
+    _memcpy(pointer(target), pointer(source), np.uintp(count))
+
+
+@_compiled(13)
+def meet(board, rank, size, epoch, arriving, fingerprint, source, slot, length, spins, yields, naps, nap):
+    """Copy `length` bytes from source to slot and arrive, unless this rank has; then look who is there.
+
+    NOT_YET, or whether all say the same: DONE or DIFFERENT.
+    """
+    if arriving:
+        if length:
+            _copy(slot, source, length)
+        _arrive(board, rank, epoch, fingerprint, -1)
+    return _meet(board, size, epoch, spins, yields, naps, nap)
+
+
+# -- allreduce ----------------------------------------------------------------------------------
+
+
+@_jit
+def _words(plan):
+    return carray(pointer(plan), (ROWS,), np.int64)
+
+
+@_jit
+def _row(plan, row, size):
+    """The address of a row of a plan, and its words."""
+    start = plan + 8 * (ROWS + row * size)
+    return start, carray(pointer(start), (size,), np.int64)
+
+
+@_jit
+def _reduce_as_planned(p, sources, targets, target_count, count):
+    _reduce(
+        p[REDUCER], sources, p[SIZE], targets, target_count, count, p[OP],
+        _float(p[PRESCALE]), _float(p[POSTSCALE]), _float(p[DIVISOR]),
+    )  # fmt: skip
+
+
+@_jit
+def _stage(data, inbox, rank, bounds, t, width, item):
+    """Copy this rank's values of window t of all other segments to its inbox."""
+    for peer in range(len(bounds) - 1):
+        start = bounds[peer] + t * width
+        count = min(width, bounds[peer + 1] - start)
+        if peer != rank and count > 0:
+            _copy(inbox + peer * width * item, data + start * item, count * item)
+
+
+@_jit
+def _cut(count, each, size):
+    """Where segments of `each` items begin."""
+    bounds = np.empty(size + 1, np.int64)
+    for rank in range(size + 1):
+        bounds[rank] = min(rank * each, count)
+    return bounds
+
+
+@_jit
+def _proceed(plan, epoch, data, thread):
+    """Reduce after the meeting.
+
+    DONE; or IN_PLACE, which has taken another barrier; or LAST_BARRIER when that barrier is all that is
+    left to wait for; or, with nothing done, BOXES where an array is not in an arena, and STAGED where
+    none is: then all are staged.
+    """
+    p = _words(plan)
+    board, rank, size = p[BOARD], p[RANK], p[SIZE]
+    places = np.empty(size, np.int64)
+    inside = 0
+    start = min(rank * p[EACH], p[COUNT])
+    bases = _row(plan, BASES, size)[1]
+    for peer in range(size):
+        offset = _load(board + peer * LINE + OFFSET + 8 * (epoch & 1))
+        inside += offset >= 0
+        places[peer] = bases[peer] + offset + start * p[ITEM]
+    if inside == 0 and p[WAY] != LARGE:
+        places[0] = data
+        _reduce_as_planned(p, _row(plan, SLOTS + (epoch & 1), size)[0], places.ctypes.data, 1, p[COUNT])
+        return DONE
+    if inside < size:
+        return BOXES if inside else STAGED
+    count = min(start + p[EACH], p[COUNT]) - start
+    if count > 0:
+        _reduce_as_planned(p, places.ctypes.data, places.ctypes.data, size, count)
+    _arrive(board, rank, epoch + 1, 0, -1)
+    w = PATIENCE + 4 * thread
+    met = _all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    return IN_PLACE if met else LAST_BARRIER
+
+
+@_compiled(7)
+def begin(plan, epoch, arriving, fingerprint, data, offset, thread):
+    """Hand over or announce the array at `data`, meet, and go on as far as that goes.
+
+    arriving: false when called again after NOT_YET; offset: where the array lies in this rank's arena,
+    or -1; thread: the row of patience. NOT_YET, DIFFERENT, or what `_proceed` returns.
+    """
+    p = _words(plan)
+    board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
+    if arriving:
+        if p[WAY] == SMALL or (p[WAY] == MEDIUM and offset < 0):
+            _copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
+        elif offset < 0:
+            bounds = _cut(p[COUNT], p[EACH], size)
+            _stage(data, _row(plan, INBOXES, size)[1][rank], rank, bounds, 0, p[WIDTH], item)
+        _arrive(board, rank, epoch, fingerprint, offset)
+    w = PATIENCE + 4 * thread
+    met = _meet(board, size, epoch, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+    return met if met != DONE else _proceed(plan, epoch, data, thread)
+
+
+# -- through boxes --------------------------------------------------------------------------------
+
+
+@_compiled(10, types.int64[::1])
+def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
+    """Reduce-scatter and/or allgather through boxes, from `step` on: the step that could not begin yet.
+
+    Window t of a rank's segment data[bounds[r]:bounds[r+1]] is `width` items. In step t a rank copies
+    its own values of window t of all other segments to its inbox, reduces window t-1 of its own
+    segment from all inboxes into its outbox, and copies window t-2 of the others from their outboxes.
+    The barrier before step t is number epoch + t, and there is none before the first. Boxes have two
+    halves, used in turn, so that one barrier a step is enough.
+    """
+    p = _words(plan)
+    board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
+    inboxes, outboxes = _row(plan, INBOXES, size)[1], _row(plan, OUTBOXES, size)[1]
+    sources, targets = np.empty(size, np.int64), np.empty(2, np.int64)
+    w = PATIENCE + 4 * thread
+    for t in range(step, steps):
+        if t > first and not _all_at(board, size, epoch + t, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP]):
+            return t
+        half = (t & 1) * width * item
+        other = width * item - half
+        if reducing:
+            _stage(data, inboxes[rank] + half * size, rank, bounds, t, width, item)
+        start = bounds[rank] + (t - 1) * width
+        count = min(width, bounds[rank + 1] - start)
+        if t > 0 and count > 0:
+            own = data + start * item
+            if reducing:
+                for peer in range(size):
+                    sources[peer] = inboxes[peer] + other * size + rank * width * item
+                sources[rank] = targets[0] = own
+                targets[1] = outboxes[rank] + other
+                _reduce_as_planned(p, sources.ctypes.data, targets.ctypes.data, 1 + gathering, count)
+            else:
+                _copy(outboxes[rank] + other, own, count * item)
+        if gathering and t > 1:
+            for turn in range(1, size):
+                peer = (rank + turn) % size
+                start = bounds[peer] + (t - 2) * width
+                count = min(width, bounds[peer + 1] - start)
+                if count > 0:
+                    _copy(data + start * item, outboxes[peer] + half, count * item)
+        if t + 1 < steps:
+            _store(board + rank * LINE + EPOCH, epoch + t + 1)
+    return steps
