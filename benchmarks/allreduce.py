@@ -45,11 +45,14 @@ def show_size(size: int) -> str:
     return f"{size} B" if unit == " " else f"{size / UNITS[unit]:g} {unit}iB"
 
 
-def contestants(peers: list[str]) -> dict[str, tuple[Callable[[int], np.ndarray], Callable[[np.ndarray], Any]]]:
+Contestants = dict[str, tuple[Callable[[int], np.ndarray], Callable[[np.ndarray], Any]]]
+
+
+def contestants(peers: list[str]) -> Contestants:
     """By name: what makes an array of so many items, and what sums it over the ranks in place."""
     import collectives as c
 
-    found: dict[str, tuple[Callable[[int], np.ndarray], Callable[[np.ndarray], Any]]] = {
+    found: Contestants = {
         "empty": (c.empty, lambda x: c.allreduce_(x, c.Sum)),
         "plain": (lambda count: np.empty(count, np.float32), lambda x: c.allreduce_(x, c.Sum)),
     }
@@ -86,11 +89,11 @@ def turn(reduce: Callable[[np.ndarray], Any], x: np.ndarray, calls: int) -> floa
     return float(c.allreduce(np.float64(time.perf_counter() - start), c.Max)) / calls
 
 
-def measure(size: int, peers: list[str], repeats: int) -> dict[str, float]:
+def measure(size: int, compared: Contestants, repeats: int) -> dict[str, float]:
     """Median microseconds of each contestant at one size."""
     import collectives as c
 
-    entered = {name: (reduce, make(size // 4)) for name, (make, reduce) in contestants(peers).items()}
+    entered = {name: (reduce, make(size // 4)) for name, (make, reduce) in compared.items()}
     calls = {}
     for name, (reduce, x) in entered.items():
         check(reduce, x, name)
@@ -119,10 +122,11 @@ def worker(args: argparse.Namespace) -> None:
         )
         header = "".join(f"{name + ' us':>12} {'algbw':>8} {'busbw':>8}" for name in names)
         print(f"{'size':>9} {header}   bandwidths in GB/s", flush=True)
-    rows = []
+    rows: list[dict[str, float]] = []
+    compared = contestants(args.peers)
     size = args.min
     while size <= args.max:
-        median = measure(size, args.peers, args.repeats)
+        median = measure(size, compared, args.repeats)
         rows.append({"bytes": size, **median})
         if c.rank() == 0:
             print(f"{show_size(size):>9} " + "".join(cells(size, median[name], c.size()) for name in names), flush=True)
