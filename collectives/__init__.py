@@ -22,7 +22,10 @@ from .runtime import (
     rank,
     shutdown,
     size,
+    start_timeline,
+    stop_timeline,
 )
+from .timeline import timeline_range
 
 Average, Sum, Min, Max, Product = Op.Average, Op.Sum, Op.Min, Op.Max, Op.Product
 
@@ -50,6 +53,8 @@ scatter = world.scatter
 send = world.send
 recv = world.recv
 barrier = world.barrier
+join = world.join
+stats = world.stats
 broadcast_object = world.broadcast_object
 allgather_object = world.allgather_object
 
@@ -92,6 +97,7 @@ __all__ = [
     "grouped_allreduce_async_",
     "init",
     "is_initialized",
+    "join",
     "local_rank",
     "local_size",
     "rank",
@@ -102,5 +108,9 @@ __all__ = [
     "send",
     "shutdown",
     "size",
+    "start_timeline",
+    "stats",
+    "stop_timeline",
+    "timeline_range",
     "world",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import p2p, routes, verbs
+from . import joining, p2p, routes, verbs
 from .header import Call
 from .link import Link
 from .membership import Membership
@@ -33,7 +33,8 @@ class Group(Membership):
 
     def __init__(self, ranks: Sequence[int], parent: "Group | None" = None):
         parent = world if parent is None else parent
-        self._attach(*parent._form("Group", tuple(ranks), lambda link: [tuple(ranks)]))
+        link, members = parent._form("Group", tuple(ranks), lambda link: [tuple(ranks)])
+        self._attach(link, members, parent._status)
         parent._children.append(self)
 
     @classmethod
@@ -62,7 +63,7 @@ class Group(Membership):
         if link is None:
             return None
         part = Group._unattached()
-        part._attach(link, ranks)
+        part._attach(link, ranks, self._status)
         self._children.append(part)
         return part
 
@@ -283,6 +284,21 @@ class Group(Membership):
         """Return when every rank has come. `timeout` in seconds, if given, replaces that of `init`."""
         self._run("barrier", lambda: Work(Call("barrier"), lambda link: None, timeout=timeout))
 
+    def join(self) -> int:
+        """For a rank that has no more data: stand in for it until every rank joins.
+
+        Meanwhile the others' `allreduce` and `grouped_allreduce` find the neutral element here (an
+        Average divides by the ranks that are left), their `allgather` no rows, `broadcast` and
+        `barrier` a listener. Other verbs raise MismatchError on every rank. Returns the last rank to
+        join, the highest of several, which has seen the most of the data.
+        """
+        while not self._run("join", joining.request):
+            pass
+        agreement = self._agreement
+        assert agreement is not None
+        last, agreement.live = max(agreement.live), tuple(range(self.size))
+        return last
+
     # -- one rank to another --------------------------------------------------------------------
 
     def send(self, x: Any, to: int, tag: int = 0) -> None:
@@ -293,7 +309,7 @@ class Group(Membership):
         link = self._here("send")
         p2p.check(link, to, tag)
         array = verbs.as_array(x)
-        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag))
+        self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag), to)
 
     def recv(self, like: Any, source: int, tag: int = 0) -> np.ndarray:
         """A new array from a rank that calls `send`, of the shape and dtype of `like`.
@@ -306,6 +322,7 @@ class Group(Membership):
         return self._guarded(
             f"recv from rank {self.ranks[source]}",
             lambda: p2p.recv(link, model, source, tag, self.ranks),
+            source,
         )
 
 

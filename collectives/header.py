@@ -26,6 +26,21 @@ STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the 
 REMEMBERED = 4096  # fingerprints kept; programs repeat their calls
 
 
+REFUSED = "refused: "  # how the detail of a call with wrong arguments begins
+
+
+class Arrays(tuple):
+    """The dtypes and shapes of several arrays."""
+
+    def __str__(self) -> str:
+        return ", ".join(_array(dtype, shape) for dtype, shape in self)
+
+
+def _array(dtype: np.dtype | None, shape: Sequence[int | None]) -> str:
+    axes = ", ".join("any" if axis is None else str(axis) for axis in shape)
+    return f"{dtype}[{axes}]"
+
+
 class Call(NamedTuple):
     """One rank's view of a collective: everything in it must be the same on all ranks."""
 
@@ -41,11 +56,25 @@ class Call(NamedTuple):
     #: what else must agree, for instance the shapes of a group of arrays
     detail: tuple | str | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether it tells the others of arguments that are wrong on this rank."""
+        return isinstance(self.detail, str) and self.detail.startswith(REFUSED)
+
+    def numbered(self, sequence: int) -> str:
+        """The call as one of a sequence: "allreduce #814 'grad bucket 3' (float32[1048576])"."""
+        text = f"{self.verb} #{sequence}" + (f" {self.name!r}" if self.name else "")
+        return text + (f" ({self.array})" if self.dtype is not None else "")
+
+    @property
+    def array(self) -> str:
+        """Its dtype and shape, if it has a dtype."""
+        return str(self.dtype) if self.shape is None else _array(self.dtype, self.shape)
+
     def __str__(self) -> str:
         text = self.verb + (f" {self.name!r}" if self.name else "")
         if self.dtype is not None:
-            axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape or ())
-            text += f" {self.dtype}" + (f"[{axes}]" if self.shape is not None else "")
+            text += f" {self.array}"
         if self.op is not None:
             text += f" op={self.op!r}"
         if self.prescale != 1 or self.postscale != 1:
@@ -55,32 +84,62 @@ class Call(NamedTuple):
         return text + (f" ({self.detail})" if self.detail is not None else "")
 
 
+#: the call of a rank that has no more data
+JOIN = Call("join")
+
+
 class Agreement:
-    """The headers of one group, numbered."""
+    """The headers of one group, numbered, and how far this rank has come with what follows them."""
 
     def __init__(self, link: Link, ranks: Sequence[int]):
         self.link, self.ranks = link, tuple(ranks)
         self.sequence = 0
+        #: the collective that this rank is in
+        self.current: Call | None = None
+        #: why this rank can take part in no more of them, if so
+        self.abandoned = ""
+        #: ranks of the group that had not joined when a collective last found that some had
+        self.live = tuple(range(len(self.ranks)))
         self._fingerprints: dict[Call, int] = {}
 
-    def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> None:
+    def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> Call | None:
         """Return once every rank has made this call; MismatchError on all if one makes another.
 
-        offer: see `Link.agree`.
+        The result is None, or the call of the live ranks where the others have joined. offer: see
+        `Link.agree`.
         """
         self.sequence += 1
+        self.current = call
         if self.link.size == 1:
-            return
+            return None
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout, offer):
-            raise self.mismatch(call)
+            return self.resolve(call)
+        return None
+
+    def resolve(self, call: Call) -> Call:
+        """What the ranks that have not joined agree on, after all have found that they differ. Collective."""
+        said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
+        calls = [Call(*pickle.loads(fields)) for fields in said]
+        live = tuple(rank for rank, call in enumerate(calls) if call != JOIN)
+        if len(live) == len(calls) or len({calls[rank] for rank in live}) > 1:
+            raise self._mismatch(calls)
+        self.live = live
+        return calls[live[0]]
 
     def repeat(self, call: Call, offer: Offer | None) -> "Repeat | None":
         """An allreduce in place ready to be made again, where the link has a quick way to do that."""
         if offer is None or self.link.size == 1 or not isinstance(self.link, SharedLink):
             return None
         flat, reduction = offer
+        if reduction.size != self.link.size:  # some ranks have joined; the next time others may have
+            return None
         return Repeat(self, self.link, call, self._fingerprint(call), self.link.plan(flat.dtype, flat.size, reduction))
+
+    def label(self) -> str:
+        """What this rank is in or, between collectives, how many it has been in."""
+        call = self.current
+        return call.numbered(self.sequence) if call else f"collective #{self.sequence}"
 
     def _fingerprint(self, call: Call) -> int:
         known = self._fingerprints.get(call)
@@ -92,10 +151,7 @@ class Agreement:
             self._fingerprints[call] = known
         return known
 
-    def mismatch(self, call: Call) -> MismatchError:
-        """The error of ranks that have found that they disagree. Collective."""
-        said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
-        calls = [Call(*pickle.loads(fields)) for fields in said]
+    def _mismatch(self, calls: list[Call]) -> MismatchError:
         differing = [field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1]
         by_rank = dict(zip(self.ranks, map(str, calls), strict=True))
         ranks_saying = defaultdict(list)
@@ -119,12 +175,17 @@ class Repeat(NamedTuple):
     fingerprint: int
     plan: Plan
 
-    def perform(self, x: np.ndarray) -> None:
-        """Agree and reduce contiguous x, of the dtype and shape that the call names."""
+    def perform(self, x: np.ndarray) -> Call | None:
+        """Agree and reduce contiguous x, of the dtype and shape that the call names.
+
+        Where some ranks have joined nothing is reduced yet, and the result is the others' call.
+        """
         agreement = self.agreement
         agreement.sequence += 1
-        if not self.link.agree_and_reduce((self.fingerprint + agreement.sequence * STRIDE) & MASK, self.plan, x):
-            raise agreement.mismatch(self.call)
+        agreement.current = self.call
+        if self.link.agree_and_reduce((self.fingerprint + agreement.sequence * STRIDE) & MASK, self.plan, x):
+            return None
+        return agreement.resolve(self.call)
 
 
 def name_ranks(ranks: Sequence[int]) -> str:

@@ -4,17 +4,21 @@ A verb is built by a function of `verbs` (its arguments are checked and copied),
 the group's work, is agreed on by all ranks, and moves its data.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import verbs
+from . import joining, verbs
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
-from .header import Agreement, Call, Repeat, name_ranks
+from .header import REFUSED, Agreement, Call, Repeat, name_ranks
 from .link import Link
 from .progress import Handle, Progress
+from .status import StatusService
+from .timeline import Lane, Span, timeline
 from .verbs import Work
 
 
@@ -29,6 +33,23 @@ class Failure(NamedTuple):
     error: BaseException
 
 
+class Stats(NamedTuple):
+    """How often a verb was called, the bytes that this rank put in, and the seconds it took."""
+
+    calls: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """`Stats` that are still being added to."""
+
+    calls: int = 0
+    bytes: int = 0
+    nanoseconds: int = 0
+
+
 class Membership:
     """What a group needs to run verbs. `ranks` are its members, as ranks of the world."""
 
@@ -37,15 +58,22 @@ class Membership:
     def __init__(self) -> None:
         self._attach(None, ())
 
-    def _attach(self, link: Link | None, ranks: Sequence[int]) -> None:
-        """Speak over `link`, whose ranks are `ranks` of the world; over nothing with None."""
+    def _attach(self, link: Link | None, ranks: Sequence[int], status: StatusService | None = None) -> None:
+        """Speak over `link`, whose ranks are `ranks` of the world; over nothing with None.
+
+        status: knows where those ranks are, for when one does not come.
+        """
         self._link = link
         self.ranks = tuple(ranks)
         self._agreement = Agreement(link, self.ranks) if link else None
         self._repeats: dict[Any, Repeat] = {}
+        self._status = status
+        if status and self._agreement and len(self.ranks) > 1:
+            status.register(self._agreement)
         self._progress = Progress()
         self._failure: Failure | None = None
         self._children: list[Membership] = []
+        self._tallies: dict[str, Tally] = {}
 
     def _close(self) -> "Failure | None":
         """Finish queued work here and in every group formed from this one, and speak no more.
@@ -107,7 +135,7 @@ class Membership:
         progress = self._progress
         if known is not None and not progress.busy and not self._failure and x.flags.carray:
             with progress.turn:
-                self._guarded(known.call, partial(known.perform, x))
+                self._booked(known.call, x.nbytes, partial(self._repeat, known, x, how))
             return x
         self._here("allreduce")
         work = self._work("allreduce", verbs.allreduce, (self.size, x, *how, True))
@@ -118,12 +146,18 @@ class Membership:
                 self._repeats[key] = repeat
         return result
 
+    def _repeat(self, known: Repeat, x: np.ndarray, how: tuple) -> None:
+        common = known.perform(x)
+        if common is not None:
+            arguments = (self.size, x, *how, True)
+            joining.adapted(verbs.allreduce(*arguments), common, self.ranks, known.agreement.live).move(known.link)
+
     def _work(self, verb: str, build: Callable[..., Work], args: tuple) -> Work:
         """What build makes of the arguments; if that is an error the other ranks must still be told."""
         try:
             return build(*args)
         except Exception as problem:
-            call = Call(verb, detail=f"refused: {problem}")
+            call = Call(verb, detail=f"{REFUSED}{problem}")
             return Work(call, lambda link: None, problem)
 
     def _perform(self, work: Work) -> Any:
@@ -132,16 +166,55 @@ class Membership:
         assert agreement is not None
 
         def action() -> Any:
-            agreement.check(work.call, work.timeout, work.offer)
-            return work.move(agreement.link)
+            common = agreement.check(work.call, work.timeout, work.offer)
+            part = work if common is None else joining.adapted(work, common, agreement.ranks, agreement.live)
+            return part.move(agreement.link)
 
-        result = self._guarded(work.call, action)
+        result = self._booked(work.call, work.nbytes, action)
         if work.problem is not None:
             raise work.problem
         return result
 
-    def _guarded(self, label: object, action: Callable[[], Any]) -> Any:
-        """Do something on the link, which an error that leaves messages under way makes unusable."""
+    def _booked(self, call: Call, nbytes: int, action: Callable[[], Any]) -> Any:
+        """Do a collective's part on the link, and enter it in the books."""
+        agreement = self._agreement
+        assert agreement is not None
+        start = time.monotonic_ns()
+        try:
+            result = self._guarded(call, action)
+        finally:
+            agreement.current = None
+        end = time.monotonic_ns()
+        tally = self._tallies.get(call.verb)
+        if tally is None:
+            tally = self._tallies[call.verb] = Tally()
+        tally.calls += 1
+        tally.bytes += nbytes
+        tally.nanoseconds += end - start
+        if timeline.active:
+            lane = Lane(f"collectives of {name_ranks(self.ranks)}", id(agreement))
+            name = f"{call.verb} {call.name}" if call.name else call.verb
+            timeline.add(Span(lane, name, start, end, str(call), nbytes))
+        return result
+
+    def stats(self) -> dict[str, Stats]:
+        """What this rank has done in this group and in those formed from it, by verb.
+
+        Seconds are those from the beginning of a call's turn to its end, and so include the wait for
+        the slowest rank. Messages (`send`, `recv`) and collectives that failed are not counted.
+        """
+        total = {verb: Stats(t.calls, t.bytes, t.nanoseconds / 1e9) for verb, t in list(self._tallies.items())}
+        for child in self._children:
+            for verb, more in child.stats().items():
+                own = total.get(verb, Stats())
+                total[verb] = Stats(own.calls + more.calls, own.bytes + more.bytes, own.seconds + more.seconds)
+        return total
+
+    def _guarded(self, label: object, action: Callable[[], Any], peer: int | None = None) -> Any:
+        """Do something on the link, which an error that leaves messages under way makes unusable.
+
+        peer: the one rank of the group that it concerns; None for all.
+        """
         if self._failure:
             raise CollectiveError(f"{label}: this group cannot communicate any more: {self._failure.reason}")
         try:
@@ -149,11 +222,29 @@ class Membership:
         except MismatchError:
             raise  # found before anything moved
         except StallError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise StallError(self._failure.reason, [self.ranks[rank] for rank in error.missing]) from None
+            reason, missing = self._explained(label, error, peer)
+            self._fail(reason, error)
+            raise StallError(reason, missing) from None
         except PeerFailedError as error:
-            self._failure = Failure(f"{label}: {error}", error)
-            raise PeerFailedError(self._failure.reason, error.ranks) from None
+            self._fail(f"{label}: {error}", error)
+            raise PeerFailedError(f"{label}: {error}", error.ranks) from None
         except BaseException as error:
-            self._failure = Failure(f"{label}: {type(error).__name__}: {error}", error)
+            self._fail(f"{label}: {type(error).__name__}: {error}", error)
             raise
+
+    def _explained(self, label: object, error: StallError, peer: int | None) -> tuple[str, Sequence[int]]:
+        """What a stall is to say, and the ranks waited for."""
+        if self._status is None:
+            return f"{label}: {error}", [self.ranks[rank] for rank in error.missing]
+        if peer is not None:
+            rank = self.ranks[peer]
+            return f"{label}: {error}: rank {rank}: {self._status.where(rank)}", (rank,)
+        assert self._agreement is not None
+        text, missing = self._status.explain(self._agreement)
+        return f"{error}: {text}", missing
+
+    def _fail(self, reason: str, error: BaseException) -> None:
+        """Speak no more to this group, and let those who ask know why."""
+        self._failure = Failure(reason, error)
+        if self._agreement is not None:
+            self._agreement.abandoned = reason

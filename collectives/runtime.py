@@ -7,6 +7,7 @@ recognised by the environment it gives its processes: OMPI_COMM_WORLD_SIZE (Open
 """
 
 import atexit
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +18,12 @@ from numpy.typing import DTypeLike
 from . import memory
 from .errors import CollectiveError
 from .group import world
+from .header import Call
 from .link import SoloLink
 from .membership import Failure
 from .mpi_job import MpiJob, Place, launched_size, launched_world
+from .timeline import clock_offset, timeline, write
+from .verbs import Work
 
 
 class _Process:
@@ -28,8 +32,8 @@ class _Process:
     def __init__(self) -> None:
         self.place: Place | None = None
         self.mpi: MpiJob | None = None
-        #: a job that failed and was left nevertheless, and why it failed
-        self.wreck: tuple[MpiJob, Failure] | None = None
+        #: jobs that failed and were left nevertheless, and why they failed; what they hold must be kept
+        self.wrecks: list[tuple[MpiJob, Failure]] = []
 
     def join(self, comm: Any, timeout: float) -> None:
         expected = launched_size() if comm is None else None
@@ -39,9 +43,11 @@ class _Process:
             return
         self.mpi = MpiJob(launched_world(expected) if expected is not None else comm, timeout)
         self.place = self.mpi.place
-        world._attach(self.mpi.link, range(self.place.size))
+        world._attach(self.mpi.link, range(self.place.size), self.mpi.status)
 
     def leave(self) -> None:
+        if timeline.active and self.place is not None:
+            _last_of_timeline(self.place.rank)
         failure = world._close()
         mpi, self.mpi, self.place = self.mpi, None, None
         if mpi is None:
@@ -49,10 +55,18 @@ class _Process:
         if failure is None:
             mpi.leave()
         else:  # messages are under way that nobody will receive: MPI cannot be finalised
-            self.wreck = (mpi, failure)
+            self.wrecks.append((mpi, failure))
+
+    def forget(self) -> None:
+        """In a process forked from a rank, which is no rank itself and must not say farewell as one."""
+        self.place = self.mpi = None
+        self.wrecks.clear()
+        timeline.active = False
+        world._attach(None, ())
 
 
 _process = _Process()
+os.register_at_fork(after_in_child=_process.forget)
 
 
 def init(comm: Any = None, timeout: float = 300.0) -> None:
@@ -71,6 +85,8 @@ def init(comm: Any = None, timeout: float = 300.0) -> None:
         _process.join(comm, timeout)
         atexit.unregister(_at_exit)  # one call at exit, however often the job is joined
         atexit.register(_at_exit)
+        if path := os.environ.get("RINGTRAIN_TIMELINE"):
+            start_timeline(path)
 
 
 def shutdown() -> None:
@@ -82,6 +98,56 @@ def shutdown() -> None:
     """
     if _process.place is not None and sys.exc_info()[0] is None:
         _process.leave()
+
+
+def start_timeline(path: str | os.PathLike[str]) -> None:
+    """Record what every rank does until `stop_timeline` or the end of the job. Collective.
+
+    path: where rank 0 will write the trace, JSON that https://ui.perfetto.dev opens: a process for each
+    rank, all on rank 0's clock, with the collectives of each group and what `timeline_range` marks.
+    RINGTRAIN_TIMELINE=path does this in `init`. A rank that fails writes its own part to path.rankN.
+    """
+    where = os.fspath(path)
+
+    def build() -> Work:
+        if timeline.active:
+            raise ValueError(f"start_timeline({where!r}): a timeline is being recorded to {timeline.path!r} already")
+        return Work(Call("start_timeline", detail=where), lambda link: timeline.begin(where, clock_offset(link)))
+
+    world._run("start_timeline", build)
+
+
+def stop_timeline() -> None:
+    """Write the timeline that is being recorded; collective, and when it returns the file is there.
+
+    Raises CollectiveError, on every rank, where rank 0 cannot write it.
+    """
+    if not timeline.active:
+        raise ValueError("stop_timeline: none is being recorded; call start_timeline(path) first")
+    part = np.frombuffer(timeline.part(rank()), np.uint8)
+    parts = world.gather(part, 0, name="timeline")
+    timeline.end()
+    problem = ""
+    if parts is not None:
+        try:
+            write(timeline.path, [part.tobytes() for part in parts])
+        except OSError as error:
+            problem = str(error)
+    if problem := world.broadcast_object(problem, 0, name="timeline"):
+        raise CollectiveError(f"rank 0 cannot write the timeline: {problem}")
+
+
+def _last_of_timeline(rank: int) -> None:
+    """Write the timeline as the job is left, whole if the ranks can still bring it together."""
+    try:
+        try:
+            stop_timeline()
+        except CollectiveError:
+            if not timeline.active:
+                raise
+            timeline.salvage(rank)
+    except (CollectiveError, OSError) as error:
+        print(f"rank {rank}: {error}", file=sys.stderr)
 
 
 def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -137,7 +203,7 @@ def _place(asked: str) -> Place:
 
 def _at_exit() -> None:
     shutdown()
-    if _process.wreck is not None:
-        mpi, failure = _process.wreck
+    if _process.wrecks:
+        mpi, failure = _process.wrecks[0]
         print(f"{mpi.who} ends the job: {failure.reason}", file=sys.stderr)
         mpi.end(1)

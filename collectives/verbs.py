@@ -14,7 +14,7 @@ import numpy as np
 
 from . import exchange, reduce, ring, routes
 from .fusion import Fused
-from .header import Call
+from .header import Arrays, Call
 from .link import Link, Offer
 from .reduce import Op, Reduction
 
@@ -30,6 +30,10 @@ class Work(NamedTuple):
     problem: Exception | None = None
     timeout: float | None = None
     offer: Offer | None = None
+    #: what it computes, if that depends on how many ranks take part
+    reduction: Reduction | None = None
+    #: bytes that this rank puts in, for the books
+    nbytes: int = 0
 
 
 def as_array(x: Any) -> np.ndarray:
@@ -88,7 +92,8 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
         return array
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move, offer=(flat, reduction) if flat.size else None)
+    offer = (flat, reduction) if flat.size else None
+    return Work(call, move, offer=offer, reduction=reduction, nbytes=array.nbytes)
 
 
 def grouped_allreduce(
@@ -108,9 +113,9 @@ def grouped_allreduce(
         fused.unpack(arrays)
         return arrays
 
-    detail = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays)
+    detail = Arrays((array.dtype, array.shape) for array in arrays)
     call = Call("grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail)
-    return Work(call, move)
+    return Work(call, move, reduction=reduction, nbytes=sum(array.nbytes for array in arrays))
 
 
 def allgather(size: int, x: Any, name: str | None) -> Work:
@@ -122,7 +127,7 @@ def allgather(size: int, x: Any, name: str | None) -> Work:
         routes.allgather(link, own, out.reshape(-1), [row * _row_size(own) for row in rows])
         return out
 
-    return Work(Call("allgather", name, own.dtype, (None, *own.shape[1:])), move)
+    return Work(Call("allgather", name, own.dtype, (None, *own.shape[1:])), move, nbytes=own.nbytes)
 
 
 def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
@@ -141,7 +146,7 @@ def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
             target[...] = flat.reshape(wanted)
         return target
 
-    return Work(Call("allgather_into", name, own.dtype, own.shape), move)
+    return Work(Call("allgather_into", name, own.dtype, own.shape), move, nbytes=own.nbytes)
 
 
 def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) -> Work:
@@ -158,7 +163,7 @@ def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) ->
             array[...] = flat.reshape(array.shape)
         return array
 
-    return Work(Call("broadcast", name, array.dtype, array.shape, root=root), move)
+    return Work(Call("broadcast", name, array.dtype, array.shape, root=root), move, nbytes=array.nbytes)
 
 
 def reduce_scatter(size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float) -> Work:
@@ -175,7 +180,7 @@ def reduce_scatter(size: int, x: Any, op: Op, name: str | None, prescale: float,
         return flat[bounds[link.rank] : bounds[link.rank + 1]].reshape(last - first, *array.shape[1:]).copy()
 
     call = Call("reduce_scatter", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
-    return Work(call, move)
+    return Work(call, move, nbytes=array.nbytes)
 
 
 def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) -> Work:
@@ -198,7 +203,7 @@ def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) 
         return out if splits is None else (out, incoming)
 
     detail = "even splits" if splits is None else "splits given"
-    return Work(Call("alltoall", name, own.dtype, (None, *own.shape[1:]), detail=detail), move)
+    return Work(Call("alltoall", name, own.dtype, (None, *own.shape[1:]), detail=detail), move, nbytes=own.nbytes)
 
 
 def _parts(array: np.ndarray, counts: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -221,7 +226,7 @@ def gather(size: int, x: Any, root: int, name: str | None) -> Work:
         exchange.gather(link, own.reshape(-1), [part.reshape(-1) for part in parts], root)
         return parts
 
-    return Work(Call("gather", name, own.dtype, root=root), move)
+    return Work(Call("gather", name, own.dtype, root=root), move, nbytes=own.nbytes)
 
 
 def scatter(size: int, rank: int, xs: Sequence[Any] | None, root: int, name: str | None) -> Work:
@@ -241,13 +246,14 @@ def scatter(size: int, rank: int, xs: Sequence[Any] | None, root: int, name: str
         exchange.scatter(link, [part.reshape(-1) for part in parts], own.reshape(-1), root)
         return own
 
-    return Work(Call("scatter", name, root=root), move)
+    return Work(Call("scatter", name, root=root), move, nbytes=sum(part.nbytes for part in parts))
 
 
 def broadcast_object(size: int, rank: int, obj: Any, root: int, name: str | None) -> Work:
     root = _peer(root, size, "root")
     data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) if rank == root else b""
-    return Work(Call("broadcast_object", name, root=root), lambda link: broadcast_bytes(link, data, root))
+    call = Call("broadcast_object", name, root=root)
+    return Work(call, lambda link: broadcast_bytes(link, data, root), nbytes=len(data))
 
 
 def broadcast_bytes(link: Link, data: bytes, root: int) -> memoryview:
@@ -261,4 +267,4 @@ def broadcast_bytes(link: Link, data: bytes, root: int) -> memoryview:
 
 def allgather_object(obj: Any, name: str | None) -> Work:
     data = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
-    return Work(Call("allgather_object", name), lambda link: routes.allgather_bytes(link, data))
+    return Work(Call("allgather_object", name), lambda link: routes.allgather_bytes(link, data), nbytes=len(data))

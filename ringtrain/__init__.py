@@ -31,6 +31,7 @@ from .distributed import (
     grouped_allreduce,
     init,
     is_initialized,
+    join,
     local_rank,
     local_size,
     merge_metrics,

@@ -16,6 +16,7 @@ from collectives import (
     cross_rank,
     cross_size,
     is_initialized,
+    join,
     local_rank,
     local_size,
     rank,

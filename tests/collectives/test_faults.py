@@ -1,6 +1,8 @@
 """Ranks that fail under a real mpiexec: the job ends soon, with a non-zero status, and says why last."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,11 +46,15 @@ def compiled():
 
 def run(code, n=3):
     """Run a program on n ranks: its exit status, its two outputs, and the seconds it took."""
-    program = f"import sys, time, threading\nimport numpy as np\nimport collectives as c\n{code}"
+    return launch(n, "-c", f"import sys, time, threading\nimport numpy as np\nimport collectives as c\n{code}")
+
+
+def launch(n, *arguments, **environment):
+    """Run Python with these arguments on n ranks; returns what `run` does."""
     started = time.monotonic()
     done = subprocess.run(
-        [*COMMAND, "-n", str(n), sys.executable, "-c", program],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [*COMMAND, "-n", str(n), sys.executable, *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -137,7 +143,7 @@ c.broadcast(np.ones(3), 0, name="weights")
 """
     )
     assert status != 0 and seconds < BOUND
-    assert "StallError: broadcast 'weights' float64[3] root=0: no answer for 1." in stderr
+    assert "rank 0 has not joined broadcast #1 'weights' (float64[3]); it is at <string>:7 in <module>" in stderr
 
 
 def test_a_stall_that_is_caught_still_fails_the_job_at_its_end():
@@ -156,7 +162,124 @@ else:
 """
     )
     assert status != 0 and seconds < BOUND
-    assert "saved" in stdout and "ends the job: barrier: no answer for 0.5 s" in stderr
+    assert "saved" in stdout
+    assert re.search(r"ends the job: no answer for 0\.5 s.*: rank 0 has not joined barrier #1;", stderr), stderr
+
+
+GRID = str(Path(__file__).with_name("fault_grid.py"))
+IN_GRID = {"extra": 18, "sleep": 20, "stop": 20}  # the verbs that fail, each checked by every survivor
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("fault", IN_GRID)
+def test_every_verb_tells_every_survivor_who_does_not_come(fault, n):
+    _, stdout, stderr, seconds = launch(n, GRID, fault)
+    survivors = range(n if fault == "extra" else n - 1)
+    said = sorted(re.findall(r"rank \d of \d saw \d+ verbs fail", stdout))  # launchers join lines
+    assert said == [f"rank {rank} of {n} saw {IN_GRID[fault]} verbs fail" for rank in survivors], stderr
+    assert seconds < BOUND and "Traceback" not in stderr
+    assert nobody_left(stdout)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_killed_rank_ends_a_job_that_is_in_every_verb(n):
+    status, stdout, _, seconds = launch(n, GRID, "kill")
+    assert status != 0 and seconds < BOUND and "verbs fail" not in stdout
+    assert nobody_left(stdout)
+
+
+def nobody_left(stdout):
+    """Whether the processes that the job has named are gone, or soon."""
+    pids = re.search(r"^pids([ \d]+)$", stdout, re.MULTILINE)[1].split()
+    deadline = time.monotonic() + BOUND
+    while alive := [pid for pid in pids if os.path.exists(f"/proc/{pid}")]:
+        if time.monotonic() > deadline:
+            return not alive
+        time.sleep(0.05)
+    return True
+
+
+def test_a_rank_that_is_stopped_for_a_while_only_takes_longer():
+    status, stdout, stderr, _ = run(
+        """
+import os, signal
+c.init()
+pids = c.allgather_object(os.getpid())
+if c.rank() == 1:
+    os.kill(os.getpid(), signal.SIGSTOP)
+if c.rank() == 0:
+    time.sleep(0.5)
+    os.kill(pids[1], signal.SIGCONT)
+print(c.allreduce(np.array(c.rank() + 1.0), c.Sum))
+"""
+    )
+    assert (status, stdout) == (0, "6.0\n" * 3), stderr
+
+
+def test_the_lowest_rank_that_waits_says_for_whom():
+    code = """
+import time, numpy as np, collectives as c
+c.init()
+def load_batch():
+    while not done.Test():
+        time.sleep(0.01)
+from mpi4py import MPI
+if c.rank() == 1:
+    done = MPI.COMM_WORLD.Ibarrier()
+    load_batch()
+else:
+    handle = c.allreduce_async(np.ones(4), name="grads")
+    time.sleep(3)
+    MPI.COMM_WORLD.Ibarrier().Wait()
+c.allreduce(np.ones(4), name="grads") if c.rank() == 1 else handle.wait()
+"""
+    status, _, stderr, _ = launch(3, "-c", code, RINGTRAIN_STALL_WARN="0.5")
+    assert status == 0 and stderr.count("\n") == 1, stderr
+    waits = r"rank 0 has waited for [01] s: rank 1 has not joined allreduce #1 'grads' \(float64\[4\]\); it is at "
+    assert re.match(waits + r"<string>:\d+ in load_batch", stderr), stderr
+
+
+def test_a_timeline_is_written_at_the_end_and_in_parts_when_the_job_fails(tmp_path):
+    code = """
+import sys, numpy as np, collectives as c
+c.init()
+c.allreduce(np.ones(3), name="w")
+c.barrier()
+if c.rank() == 1 and "fail" in sys.argv:
+    raise ValueError
+c.shutdown()
+"""
+    for arguments, name in ([], "trace"), (["fail"], "parts"):
+        launch(2, "-c", code, *arguments, RINGTRAIN_TIMELINE=str(tmp_path / name))
+    whole, part = (json.loads((tmp_path / name).read_text())["traceEvents"] for name in ("trace", "parts.rank1"))
+    assert not (tmp_path / "parts").exists()
+    assert {event["pid"] for event in whole if event["name"] == "allreduce w"} == {0, 1}
+    assert {event["pid"] for event in part if event["name"] == "allreduce w"} == {1}
+
+
+def test_a_stall_warning_that_is_no_number():
+    status, _, stderr, _ = launch(2, "-c", "import collectives as c; c.init()", RINGTRAIN_STALL_WARN="soon")
+    assert status != 0
+    assert "RINGTRAIN_STALL_WARN='soon' must be a number of seconds, or 0 for no warning" in stderr
+
+
+def test_a_forked_process_is_no_rank():
+    status, stdout, stderr, _ = run(
+        """
+import os
+c.init()
+pid = os.fork()
+if pid == 0:
+    try:
+        c.barrier()
+    except c.CollectiveError as error:
+        print("init() first" in str(error), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(c.allreduce(np.array(1.0), c.Sum))
+"""
+    )
+    assert (status, sorted(stdout.splitlines())) == (0, ["3.0"] * 3 + ["True"] * 3), stderr
 
 
 def test_work_that_nobody_waited_for_is_done_before_the_end():
@@ -242,8 +365,9 @@ c.allreduce_(x, c.Max, name="late")
 """
     )
     assert status != 0 and seconds < BOUND
-    assert f"StallError: allreduce 'late' float32[{count}] op=Max: no answer for 1." in stderr
-    assert "s from rank 2" in stderr
+    assert re.search(r"StallError: no answer for 1\.\d s from rank 2: rank 2 has not joined", stderr)
+    assert "allreduce #2 'late'" in stderr
+    assert f"(float32[{count}]); it is at <string>:" in stderr
 
 
 def test_a_rank_without_shared_memory_sends_all_over_mpi_with_one_warning():

@@ -1,6 +1,10 @@
 """The collectives over a real MPI, on as many ranks as there are."""
 
+import json
+import tempfile
 import threading
+import time
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -151,3 +155,42 @@ def test_init_may_follow_shutdown():
         c.barrier()
     c.init(timeout=60)
     assert c.allreduce(np.array(1.0), c.Sum) == c.size()
+
+
+def test_ranks_that_run_out_of_data():
+    n, me = c.size(), c.rank()
+    for _ in range(2):
+        for step in range(n - me):  # the last rank has one step, the first has n
+            for count in (3, 300_007):
+                x, expected = (
+                    own(me, count, "f8"),
+                    np.mean([own(rank, count, "f8") for rank in range(n - step)], axis=0),
+                )
+                assert np.allclose(c.allreduce(x), expected, rtol=1e-12, atol=0)
+                assert np.allclose(c.allreduce_(x), expected, rtol=1e-12, atol=0)
+        assert c.join() == 0
+        assert c.allreduce(np.array(1.0), c.Sum) == n
+
+
+def test_a_timeline_of_all_ranks():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(c.broadcast_object(folder, 0), "trace.json")
+        record(path)
+        trace = json.loads(path.read_text())["traceEvents"]
+        c.barrier()  # rank 0's folder goes when all have read
+    late = {event["pid"]: event for event in trace if event["name"] == "allreduce late"}
+    assert sorted(late) == list(range(c.size()))
+    # On one clock nobody ends before the last has begun; that clock is good to half a message.
+    last = max(event["ts"] for event in late.values())
+    assert all(event["ts"] + event["dur"] > last - 100_000 for event in late.values())
+    assert c.size() == 1 or late[0]["dur"] > 100_000
+    assert {f"compute on {rank}" for rank in range(c.size())} <= {event["name"] for event in trace}
+
+
+def record(path):
+    c.start_timeline(path)
+    if c.rank() == c.size() - 1:
+        time.sleep(0.2)
+    with c.timeline_range(f"compute on {c.rank()}"):
+        c.allreduce(np.ones(1000), name="late")
+    c.stop_timeline()

@@ -1,0 +1,226 @@
+"""Where is every rank? A thread of each answers, so that a collective can say whom it waits for.
+
+Questions and answers are MPI messages on a communicator of their own: they reach every rank that the
+payload reaches, and there is no port to open and nobody else to let in. The thread answers while the
+program runs Python, sleeps, or waits in a library that releases the interpreter; a rank that is
+stopped or dead does not answer, and that is told too. A collective pays two attribute stores.
+"""
+
+import os
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Sequence
+from itertools import count
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .header import Agreement, name_ranks
+
+Key = tuple[tuple[int, ...], int]  # a group: its ranks, and how many groups of those were formed before it
+
+BETWEEN_LOOKS = 0.1  # seconds between two looks for questions
+NAP = 2e-3  # seconds between two looks for an answer
+PATIENCE = 2.0  # seconds for an answer: many looks, on a machine that is busy
+SHOWN = 8  # missing ranks that a message describes one by one
+
+_PACKAGES = tuple(
+    os.path.join(path, "")
+    for path in (
+        os.path.dirname(os.path.abspath(__file__)),
+        os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ringtrain"),
+        os.path.dirname(np.__file__),
+    )
+)
+_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
+_INSTALLED = tuple(os.path.join(sysconfig.get_path(kind), "") for kind in ("purelib", "platlib"))
+
+
+class Report(NamedTuple):
+    """What one rank says of itself to a question about one group."""
+
+    #: how many of the group's collectives it has begun, and whether it is in the last of them
+    begun: int
+    within: bool
+    #: why it cannot take part in any more of them, if so
+    abandoned: str
+    #: collectives of other groups that it is in
+    elsewhere: str
+    #: the line of the program that its main thread is at
+    place: str
+
+
+class Waiting(NamedTuple):
+    """A collective that the thread has seen this rank in: its number, and when to look again."""
+
+    sequence: int
+    since: float
+    look: float
+
+
+class StatusService:
+    """One rank's end, over an mpi4py communicator of all ranks that nobody else uses.
+
+    warn_after: seconds in a collective after which the lowest rank that waits in it says on stderr
+    who is missing; 0 for never.
+    """
+
+    def __init__(self, comm: Any, warn_after: float):
+        self._comm, self._warn_after = comm, warn_after
+        self._rank = comm.Get_rank()
+        self._groups: dict[Key, Agreement] = {}
+        self._waiting: dict[Key, Waiting] = {}
+        self._lock = threading.Lock()  # one thread at a time receives
+        self._sends: list[Any] = []
+        self._numbers = count()
+        self._answers: dict[int, dict[int, Report]] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="collectives status", daemon=True)
+        self._thread.start()
+
+    def register(self, agreement: Agreement) -> None:
+        """Answer for a group. All its ranks form it together, which gives it one key everywhere."""
+        earlier = sum(ranks == agreement.ranks for ranks, _ in list(self._groups))
+        self._groups[agreement.ranks, earlier] = agreement
+
+    def close(self) -> None:
+        """Stop answering; collective, when no rank is in a collective any more."""
+        self._closing.set()
+        self._thread.join()
+        last = self._comm.Ibarrier()
+        while not last.Test():
+            self._serve()
+            time.sleep(NAP)
+        self._serve()
+        self._comm.Free()
+
+    def explain(self, agreement: Agreement) -> tuple[str, tuple[int, ...]]:
+        """Who keeps this rank waiting in the group's present collective: a text, and those ranks."""
+        reports = self._ask(self._key(agreement), agreement.ranks)
+        return describe(agreement.label(), agreement.sequence, agreement.ranks, reports)
+
+    def where(self, rank: int) -> str:
+        """One rank's place, as a clause."""
+        report = self._ask(None, [rank]).get(rank)
+        return whereabouts(report) if report else "it does not answer (stopped or dead?)"
+
+    # -- questions and answers ------------------------------------------------------------------
+
+    def _key(self, agreement: Agreement) -> Key:
+        return next(key for key, known in list(self._groups.items()) if known is agreement)
+
+    def _ask(self, key: Key | None, ranks: Sequence[int]) -> dict[int, Report]:
+        """The reports of those of these ranks that answer in time."""
+        number = next(self._numbers)
+        answers = self._answers[number] = {}
+        with self._lock:
+            self._sends += [self._comm.isend((number, self._rank, key), rank) for rank in ranks]
+        deadline = time.monotonic() + PATIENCE
+        while len(answers) < len(ranks) and time.monotonic() < deadline:
+            self._serve()
+            time.sleep(NAP)
+        return self._answers.pop(number)
+
+    def _serve(self) -> None:
+        with self._lock:
+            while (message := self._comm.improbe()) is not None:
+                number, sender, said = message.recv()
+                if not isinstance(said, Report):
+                    self._sends.append(self._comm.isend((number, self._rank, self._report(said)), sender))
+                elif number in self._answers:  # else it comes too late
+                    self._answers[number][sender] = said
+            self._sends = [send for send in self._sends if not send.Test()]
+
+    def _report(self, key: Key | None) -> Report:
+        others = [group for other, group in list(self._groups.items()) if other != key and group.current]
+        elsewhere = " and ".join(f"{group.label()} of {name_ranks(group.ranks)}" for group in others)
+        group = self._groups.get(key) if key else None
+        if group is None:  # a group that this rank is still about to form
+            return Report(0, False, "", elsewhere, place())
+        return Report(group.sequence, group.current is not None, group.abandoned, elsewhere, place())
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing.wait(BETWEEN_LOOKS):
+            self._serve()
+            if self._warn_after:
+                self._watch()
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for key, group in list(self._groups.items()):
+            seen = self._waiting.get(key)
+            if group.current is None or group.abandoned:
+                self._waiting.pop(key, None)
+            elif seen is None or seen.sequence != group.sequence:
+                self._waiting[key] = Waiting(group.sequence, now, now + self._warn_after)
+            elif now >= seen.look:
+                told = self._warn(key, group, seen)
+                look = float("inf") if told else now + self._warn_after
+                self._waiting[key] = seen._replace(look=look)
+
+    def _warn(self, key: Key, group: Agreement, seen: Waiting) -> bool:
+        """Say who is missing, if somebody is; False to look again later."""
+        reports = self._ask(key, group.ranks)
+        if group.current is None or group.sequence != seen.sequence:
+            return False  # it has gone on meanwhile
+        text, missing = describe(group.label(), seen.sequence, group.ranks, reports)
+        waiting = [rank for rank, report in reports.items() if report.within and report.begun == seen.sequence]
+        if missing and self._rank == min(waiting, default=self._rank):
+            waited = time.monotonic() - seen.since
+            print(f"rank {self._rank} has waited for {waited:.0f} s: {text}", file=sys.stderr, flush=True)
+        return bool(missing)
+
+
+def describe(
+    label: str, sequence: int, ranks: Sequence[int], reports: dict[int, Report]
+) -> tuple[str, tuple[int, ...]]:
+    """Who of `ranks` keeps the others waiting in their collective number `sequence`, by their reports."""
+    lines = {}
+    for rank in ranks:
+        report = reports.get(rank)
+        if report is None:
+            lines[rank] = f"rank {rank} does not answer (stopped or dead?) in {label}"
+        elif report.abandoned and report.begun <= sequence:
+            lines[rank] = f"rank {rank} takes no part in {label} any more: {report.abandoned}"
+        elif report.begun < sequence:
+            lines[rank] = f"rank {rank} has not joined {label}; {whereabouts(report)}"
+    if not lines:
+        return f"all ranks have joined {label}, and its data does not arrive", ()
+    if len(lines) == 1:
+        return next(iter(lines.values())), tuple(lines)
+    shown = [f"\n  {line}" for line in list(lines.values())[:SHOWN]]
+    more = f"\n  and {len(lines) - SHOWN} more ranks" if len(lines) > SHOWN else ""
+    return "".join(shown) + more, tuple(lines)
+
+
+def whereabouts(report: Report) -> str:
+    return f"it is at {report.place}" + (f", in {report.elsewhere}" if report.elsewhere else "")
+
+
+def place() -> str:
+    """'train.py:57 in load_batch': the line of the program that the main thread is at.
+
+    That is the innermost frame which is neither of this project, nor of NumPy, nor of Python's
+    library; if all are, the innermost.
+    """
+    innermost = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame: FrameType | None = innermost
+    while frame is not None and not _is_program(frame.f_code.co_filename):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "the end of its main thread"
+    path = frame.f_code.co_filename
+    below = os.path.relpath(path) if os.path.isabs(path) else path
+    return f"{path if below.startswith('..') else below}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _is_program(path: str) -> bool:
+    if path.startswith(("<frozen", *_PACKAGES)):
+        return False
+    return not path.startswith(_LIBRARY) or path.startswith(_INSTALLED)
