@@ -133,6 +133,7 @@ def plot(rows: list[dict[str, float]], args: argparse.Namespace, path: str) -> N
         place = (r["ranks"], r["images_per_second"])
         axes.annotate(f"{r['efficiency']:.0%}", place, textcoords="offset points", xytext=(6, -12))
     axes.set(xlabel="ranks", ylabel="images a second", xticks=ranks, title=f"{args.mode.capitalize()} scaling")
+    axes.margins(x=0.15)
     axes.set_ylim(bottom=0)
     axes.legend()
     figure.savefig(path, dpi=120)
