@@ -89,8 +89,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.resume and not args.checkpoint:
         parser.error("--resume needs --checkpoint DIR: the folder to go on from")
-    if args.json and (Path(args.json).is_dir() or not Path(args.json).absolute().parent.is_dir()):
-        parser.error(f"--json {args.json}: must be a file, in a folder that there is; make it first")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        parser.error(f"--json {args.json}: there is no such folder; make it first")
+    if args.json and Path(args.json).is_dir():
+        parser.error(f"--json {args.json}: that is a folder; name a file")
     for name, value in DEFAULTS[args.data].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
