@@ -179,23 +179,30 @@ class StatusService:
 def describe(
     label: str, sequence: int, ranks: Sequence[int], reports: dict[int, Report]
 ) -> tuple[str, tuple[int, ...]]:
-    """Who of `ranks` keeps the others waiting in their collective number `sequence`, by their reports."""
+    """Who of `ranks` keeps the others waiting in their collective number `sequence`, by their reports.
+
+    A rank that came, waited and gave up is described, but it is missing only where nobody else is.
+    """
     lines = {}
+    came = set()
     for rank in ranks:
         report = reports.get(rank)
         if report is None:
             lines[rank] = f"rank {rank} does not answer (stopped or dead?) in {label}"
         elif report.abandoned and report.begun <= sequence:
             lines[rank] = f"rank {rank} takes no part in {label} any more: {report.abandoned}"
+            if report.begun == sequence:
+                came.add(rank)
         elif report.begun < sequence:
             lines[rank] = f"rank {rank} has not joined {label}; {whereabouts(report)}"
     if not lines:
         return f"all ranks have joined {label}, and its data does not arrive", ()
+    missing = tuple(rank for rank in lines if rank not in came) or tuple(lines)
     if len(lines) == 1:
-        return next(iter(lines.values())), tuple(lines)
+        return next(iter(lines.values())), missing
     shown = [f"\n  {line}" for line in list(lines.values())[:SHOWN]]
     more = f"\n  and {len(lines) - SHOWN} more ranks" if len(lines) > SHOWN else ""
-    return "".join(shown) + more, tuple(lines)
+    return "".join(shown) + more, missing
 
 
 def whereabouts(report: Report) -> str:

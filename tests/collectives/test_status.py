@@ -85,11 +85,17 @@ def test_a_rank_that_waits_in_another_group():
 
 def test_several_missing_ranks_have_a_line_each():
     text, missing = describe(LABEL, 814, range(12), {0: report(), 1: report(814, False, "barrier: no answer")})
-    assert missing == tuple(range(1, 12))
+    assert missing == tuple(range(2, 12))  # rank 1 came, waited and gave up
     lines = text.split("\n")
     assert lines[1] == f"  rank 1 takes no part in {LABEL} any more: barrier: no answer"
     assert lines[2] == f"  rank 2 does not answer (stopped or dead?) in {LABEL}"
     assert lines[-1] == "  and 3 more ranks" and len(lines) == 10
+
+
+def test_a_rank_that_gave_up_is_missing_where_nobody_else_is_or_it_never_came():
+    gave_up, never_came = (report(begun, False, "barrier: no answer") for begun in (814, 813))
+    assert describe(LABEL, 814, [0, 1], {0: report(), 1: gave_up})[1] == (1,)
+    assert describe(LABEL, 814, [0, 1, 2], {0: report(), 1: gave_up, 2: never_came})[1] == (2,)
 
 
 def test_a_rank_that_failed_later_took_its_part():
