@@ -17,6 +17,8 @@ from .link import Link
 from .membership import Membership
 from .progress import Handle
 from .reduce import Op
+from .shared import DONE
+from .timeline import timeline
 from .verbs import Work
 
 
@@ -113,6 +115,28 @@ class Group(Membership):
         postscale: float = 1.0,
     ) -> np.ndarray:
         """`allreduce` in place; returns x. A C-contiguous x is reduced without a copy."""
+        # For small arrays on one host, checking arguments and describing the call takes several times
+        # as long as the data: what came of it is kept, and one compiled call does the rest.
+        try:
+            known = self._repeats.get((x.dtype, x.shape, op, name, prescale, postscale))
+        except (AttributeError, TypeError):  # no array, or an argument that cannot be compared quickly
+            known = None
+        progress = self._progress
+        if (
+            known is not None
+            and type(x) is np.ndarray
+            and x.flags.carray
+            and not progress.unfinished
+            and not timeline.active
+        ):
+            progress.turn.acquire()  # with `with`, a tenth of a small call's time
+            try:
+                found = known.kernel(known.address, known.fingerprint, id(x))
+                if found != DONE:
+                    self._complete(known, found, x, op, name, prescale, postscale)
+            finally:
+                progress.turn.release()
+            return x
         return self._reduce_in_place(x, op, name, prescale, postscale)
 
     def allreduce_async(

@@ -17,9 +17,9 @@ import numpy as np
 
 from . import routes
 from .errors import MismatchError
-from .link import Link, Offer
+from .link import SEQUENCE, Link, Offer
 from .reduce import Op
-from .shared import Plan, SharedLink
+from .shared import DIFFERENT, Plan, SharedLink, signed
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint
@@ -93,7 +93,7 @@ class Agreement:
 
     def __init__(self, link: Link, ranks: Sequence[int]):
         self.link, self.ranks = link, tuple(ranks)
-        self.sequence = 0
+        self._counts = link.books.view
         #: the collective that this rank is in
         self.current: Call | None = None
         #: why this rank can take part in no more of them, if so
@@ -101,6 +101,15 @@ class Agreement:
         #: ranks of the group that had not joined when a collective last found that some had
         self.live = tuple(range(len(self.ranks)))
         self._fingerprints: dict[Call, int] = {}
+
+    @property
+    def sequence(self) -> int:
+        """How many collectives this rank has begun."""
+        return self._counts[SEQUENCE]
+
+    @sequence.setter
+    def sequence(self, number: int) -> None:
+        self._counts[SEQUENCE] = number
 
     def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> Call | None:
         """Return once every rank has made this call; MismatchError on all if one makes another.
@@ -134,7 +143,8 @@ class Agreement:
         flat, reduction = offer
         if reduction.size != self.link.size:  # some ranks have joined; the next time others may have
             return None
-        return Repeat(self, self.link, call, self._fingerprint(call), self.link.plan(flat.dtype, flat.size, reduction))
+        plan = self.link.plan(flat.dtype, flat.size, reduction)
+        return Repeat(self, self.link, call, plan, signed(self._fingerprint(call)))
 
     def label(self) -> str:
         """What this rank is in or, between collectives, how many it has been in."""
@@ -166,26 +176,27 @@ class Agreement:
         )
 
 
-class Repeat(NamedTuple):
+class Repeat:
     """An allreduce in place whose arguments have been checked and described before."""
 
-    agreement: Agreement
-    link: SharedLink
-    call: Call
-    fingerprint: int
-    plan: Plan
+    __slots__ = ("address", "agreement", "call", "fingerprint", "kernel", "link", "plan")
 
-    def perform(self, x: np.ndarray) -> Call | None:
-        """Agree and reduce contiguous x, of the dtype and shape that the call names.
+    def __init__(self, agreement: Agreement, link: SharedLink, call: Call, plan: Plan, fingerprint: int):
+        self.agreement, self.link, self.call, self.plan = agreement, link, call, plan
+        #: the kernel that makes the call again, and what it takes beside the address of the array object
+        self.kernel, self.address, self.fingerprint = link.again, plan.address, fingerprint
+
+    def complete(self, found: int, x: np.ndarray) -> Call | None:
+        """Do what the kernel, which has found this, left to do with contiguous x.
 
         Where some ranks have joined nothing is reduced yet, and the result is the others' call.
         """
-        agreement = self.agreement
-        agreement.sequence += 1
-        agreement.current = self.call
-        if self.link.agree_and_reduce((self.fingerprint + agreement.sequence * STRIDE) & MASK, self.plan, x):
-            return None
-        return agreement.resolve(self.call)
+        self.agreement.current = self.call
+        found = self.link.go_on(found, self.plan, x)
+        if found == DIFFERENT:
+            return self.agreement.resolve(self.call)
+        self.link.complete(found, self.plan, x)
+        return None
 
 
 def name_ranks(ranks: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ it has something better than plain messages (MPI does); the defaults define what
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,17 @@ COLLECTIVE = 0
 
 Offer = tuple[np.ndarray, Reduction]
 
+# The words of a link's books.
+HEADERS, SEQUENCE, CALLS, BYTES, NANOSECONDS, EPOCH, STEP, SCRATCH = range(8)
+
+
+class Books:
+    """What is counted on a link, in words that compiled code counts in too: `view[HEADERS]` and so on."""
+
+    def __init__(self) -> None:
+        words = np.zeros(SCRATCH + 2, np.int64)
+        self.view, self.address = words.data, words.ctypes.data
+
 
 class Link(ABC):
     """A fully connected group of ranks 0..size-1. Buffers are contiguous arrays of any dtype."""
@@ -34,8 +46,19 @@ class Link(ABC):
     #: the group's ranks in the world, and seconds without an answer after which a wait raises StallError
     ranks: tuple[int, ...]
     timeout: float
-    #: collectives that this rank has taken part in; whoever compares headers counts them
-    headers: int = 0
+
+    @cached_property
+    def books(self) -> Books:
+        return Books()
+
+    @property
+    def headers(self) -> int:
+        """Collectives that this rank has taken part in; whoever compares headers counts them."""
+        return self.books.view[HEADERS]
+
+    @headers.setter
+    def headers(self, count: int) -> None:
+        self.books.view[HEADERS] = count
 
     @abstractmethod
     def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:

@@ -15,7 +15,7 @@ import numpy as np
 from . import joining, verbs
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .header import REFUSED, Agreement, Call, Repeat, name_ranks
-from .link import Link
+from .link import CALLS, NANOSECONDS, Link
 from .progress import Handle, Progress
 from .status import StatusService
 from .timeline import Lane, Span, timeline
@@ -122,35 +122,27 @@ class Membership:
         return self._progress.submit(work.call, partial(self._perform, work))
 
     def _reduce_in_place(self, x: Any, *how: Any) -> Any:
-        """allreduce_, which costs little when it is called again with arrays of one kind.
-
-        For small arrays on one host, checking arguments and describing the call takes several times
-        as long as the data: what came of it is kept.
-        """
-        key = (x.dtype, x.shape, *how) if type(x) is np.ndarray else None
-        try:
-            known = self._repeats.get(key)
-        except TypeError:  # an argument that cannot be compared quickly
-            known = key = None
-        progress = self._progress
-        if known is not None and not progress.busy and not self._failure and x.flags.carray:
-            with progress.turn:
-                self._booked(known.call, x.nbytes, partial(self._repeat, known, x, how))
-            return x
+        """allreduce_, ready to cost little when it is called again with an array of this kind."""
         self._here("allreduce")
         work = self._work("allreduce", verbs.allreduce, (self.size, x, *how, True))
         result = self._progress.run(work.call, partial(self._perform, work))
-        if key is not None and self._agreement is not None:
+        if type(x) is np.ndarray and self._agreement is not None:
             repeat = self._agreement.repeat(work.call, work.offer)
             if repeat is not None:
-                self._repeats[key] = repeat
+                self._repeats[x.dtype, x.shape, *how] = repeat
         return result
 
-    def _repeat(self, known: Repeat, x: np.ndarray, how: tuple) -> None:
-        common = known.perform(x)
-        if common is not None:
-            arguments = (self.size, x, *how, True)
-            joining.adapted(verbs.allreduce(*arguments), common, self.ranks, known.agreement.live).move(known.link)
+    def _complete(self, known: Repeat, found: int, x: np.ndarray, *how: Any) -> None:
+        """What is left to do of a call made again: all of it but the common case."""
+
+        def action() -> None:
+            common = known.complete(found, x)
+            if common is not None:
+                op, name, prescale, postscale = how
+                work = verbs.allreduce(self.size, x, op, name, prescale, postscale, True)
+                joining.adapted(work, common, self.ranks, known.agreement.live).move(known.link)
+
+        self._booked(known.call, x.nbytes, action)
 
     def _work(self, verb: str, build: Callable[..., Work], args: tuple) -> Work:
         """What build makes of the arguments; if that is an error the other ranks must still be told."""
@@ -204,6 +196,10 @@ class Membership:
         the slowest rank. Messages (`send`, `recv`) and collectives that failed are not counted.
         """
         total = {verb: Stats(t.calls, t.bytes, t.nanoseconds / 1e9) for verb, t in list(self._tallies.items())}
+        if self._link is not None and any(self._link.books.view[CALLS : NANOSECONDS + 1]):
+            calls, nbytes, nanoseconds = self._link.books.view[CALLS : NANOSECONDS + 1]
+            rest = total.get("allreduce", Stats())
+            total["allreduce"] = Stats(rest.calls + calls, rest.bytes + nbytes, rest.seconds + nanoseconds / 1e9)
         for child in self._children:
             for verb, more in child.stats().items():
                 own = total.get(verb, Stats())
@@ -246,5 +242,6 @@ class Membership:
     def _fail(self, reason: str, error: BaseException) -> None:
         """Speak no more to this group, and let those who ask know why."""
         self._failure = Failure(reason, error)
+        self._repeats.clear()
         if self._agreement is not None:
             self._agreement.abandoned = reason

@@ -155,7 +155,8 @@ def _in_shared_memory(link: MpiLink, place: Place) -> tuple[Arena | None, Link]:
         problems = [theirs for theirs in link.comm.allgather(problem) if theirs]
     joined = shared.share(link, arena, mappings, crowded) if arena is not None and not problems else link
     if joined is link and place.rank == 0:
-        reason = problems[0] if problems else f"the host lacks {shared.ROOM} bytes of memory for each rank"
+        room = f"{shared.room_of(place.size):,} bytes"
+        reason = problems[0] if problems else f"the host lacks memory: it takes {room} for each rank"
         warnings.warn(f"collectives go through MPI, not through shared memory: {reason}", stacklevel=5)
     return arena, joined
 

@@ -61,19 +61,15 @@ class Progress:
         self.turn = threading.Lock()  # held by whoever does a piece of work
         self._queue: deque[Handle] = deque()
         self._changed = threading.Condition(threading.Lock())
-        self._unfinished = 0  # queued or being done by the thread
+        #: how much is queued or being done by the thread, behind which a blocking call has to wait
+        self.unfinished = 0
         self._closing = False
         self._failed: list[Handle] = []
         self._thread: threading.Thread | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether work is queued, behind which a blocking call has to wait."""
-        return self._unfinished > 0
-
     def run(self, label: object, work: Callable[[], Any]) -> Any:
         """Do work now, after everything submitted before it; return its result."""
-        if self._unfinished:
+        if self.unfinished:
             return self.submit(label, work).wait()
         with self.turn:
             return work()
@@ -84,7 +80,7 @@ class Progress:
         with self._changed:
             if self._closing:
                 raise CollectiveError(f"{label}: this group has been shut down")
-            self._unfinished += 1
+            self.unfinished += 1
             self._queue.append(handle)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work_off, name="collectives", daemon=True)
@@ -115,7 +111,7 @@ class Progress:
             with self.turn:
                 handle._run()
             with self._changed:
-                self._unfinished -= 1
+                self.unfinished -= 1
             if handle._error is not None:
                 self._failed = [failed for failed in self._failed if not failed._waited] + [handle]
             handle._finished.set()  # last, so that a caller who has seen it finds the queue empty

@@ -4,13 +4,13 @@ Every rank has an arena that the others map (`arena`), and a group has a board t
 meet (`shared_kernels`). The header of a collective is compared at such a meeting, and the payload
 rides on it in one of three ways, with n ranks and S bytes:
 
-slots       arrays up to 16 KiB, ordinary ones up to 128 KiB / n: copied to a slot before the meeting,
+slots       arrays up to 2 KiB, ordinary ones up to 128 KiB / n: copied to a slot before the meeting,
             after which each rank combines all slots for itself: one barrier, n S bytes read by each
 in place    arrays from `collectives.empty` lie in arenas: after the meeting a rank reads its n-th part
             of all arrays and writes the result to all arrays, S bytes read and S written, which is the
             least that the memory has to do: two barriers
-by boxes    other arrays: copied through boxes that stay in cache, 3 S bytes read and written of
-            which 2 S in cache, one barrier a window and two to fill and drain the pipeline
+by boxes    other arrays: copied through boxes that stay in the host's cache, 3 S bytes read and written
+            of which 2 S there, one barrier a window and two to fill and drain the pipeline
 
 A rank waits by spinning, then by yielding its processor, then by sleeping, and gives up at a deadline.
 """
@@ -18,23 +18,25 @@ A rank waits by spinning, then by yielding its processor, then by sleeping, and 
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import memmove
 from itertools import pairwise
 from threading import get_ident
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from .arena import Arena, Mapping
 from .errors import StallError
-from .link import COLLECTIVE, Link, Offer, Request
+from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request
 from .reduce import Op, Reduction
 
 SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
-ALWAYS_COPIED = 16 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
+ALWAYS_COPIED = 2 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
 READ_WHOLE = 128 * 1024  # bytes: up to here, over all ranks, each may as well combine everything for itself
-BOX = 512 * 1024  # bytes of an inbox, which together with the outbox should fit a second-level cache
+BOXES = 4 * 1024 * 1024  # bytes of all inboxes of a host: little enough for its last-level cache
+LEAST_BOX = 64 * 1024
 ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
 SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
 FEW_SPINS = 20  # where a rank that spins keeps another from its work
@@ -42,11 +44,10 @@ YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
 BRIEF = 100  # the same of a background thread, whose program has other work
 NAPS = 40  # sleeps before Python looks at deadlines and signals: about 15 milliseconds
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
-ROOM = 2 * SLOT + 4 * BOX  # bytes that a rank has for slots and boxes
 REMEMBERED = 4096  # plans kept; programs repeat their calls
 
 # What a kernel found, and the ways of arrays by their size.
-DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXES, STAGED = range(-1, 6)
+DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXED, STAGED = range(-1, 6)
 SMALL, MEDIUM, LARGE = range(3)
 _MAIN = threading.main_thread().ident
 
@@ -71,7 +72,7 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
     if base.size == 1:
         return base
     board = arena.keep(base.size * kernels.LINE) if base.rank == 0 else None
-    room = arena.keep(ROOM)
+    room = arena.keep(room_of(base.size))
     if board is not None:
         board[...] = 0
     blocks = np.array([_offset(arena, board), _offset(arena, room)], np.int64)
@@ -83,6 +84,20 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
     start = int(offsets[0, 0])
     lines = mappings[0].bytes[start : start + base.size * kernels.LINE].view(np.int64)
     return SharedLink(base, arena, mappings, lines, rooms, crowded)
+
+
+def room_of(size: int) -> int:
+    """Bytes that each of `size` ranks has for slots and boxes."""
+    return 2 * SLOT + 4 * box_of(size)
+
+
+def box_of(size: int) -> int:
+    """Bytes of half an inbox.
+
+    Small windows would be read while they are still in the cache of the processor that wrote them, which is
+    several times slower than reading them from a cache that processors share.
+    """
+    return max(LEAST_BOX, BOXES // size)
 
 
 def _offset(arena: Arena, block: np.ndarray | None) -> int:
@@ -104,17 +119,31 @@ class SharedLink(Link):
         from . import shared_kernels
 
         self.kernels: ModuleType = shared_kernels
+        self.again = direct(shared_kernels.again)
         self.base, self.rank, self.size = base, base.rank, base.size
-        self._arena, self._mappings, self._crowded = arena, mappings, crowded
-        self._lines, self._board = lines, lines.ctypes.data
-        self._epoch = 0  # barriers that this rank has arrived at
+        self.arena, self._mappings, self._crowded = arena, mappings, crowded
+        self._lines, self.board = lines, lines.ctypes.data
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
         self._slots = (rooms, rooms + SLOT)
         bases = [mapping.start for mapping in mappings]
-        self._rows = np.stack([*self._slots, bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * BOX])
+        self.box = box_of(self.size)
+        self.rows = np.stack([*self._slots, bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
         spins = FEW_SPINS if crowded else SPINS
-        self._patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
+        self.patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
         self._plans: dict[tuple, Plan] = {}
+
+    @property
+    def books(self) -> Books:  # type: ignore[override]
+        return self.base.books
+
+    @property
+    def _epoch(self) -> int:
+        """Barriers that this rank has arrived at."""
+        return self.base.books.view[EPOCH]
+
+    @_epoch.setter
+    def _epoch(self, epoch: int) -> None:
+        self.base.books.view[EPOCH] = epoch
 
     # -- messages go over the base link -------------------------------------------------------------
 
@@ -131,45 +160,35 @@ class SharedLink(Link):
         base = self.base.sub(ranks)
         if base is None or ranks is None:
             return None
-        return share(base, self._arena, [self._mappings[rank] for rank in ranks], self._crowded)
+        return share(base, self.arena, [self._mappings[rank] for rank in ranks], self._crowded)
 
     # -- meeting --------------------------------------------------------------------------------------
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
-        self.base.headers += 1
+        self.headers += 1
         if offer is None:
-            return self._meet(fingerprint - (1 << 63), timeout=timeout)
+            return self._meet(signed(fingerprint), timeout=timeout)
         flat, reduction = offer
         plan = self.plan(flat.dtype, flat.size, reduction)
-        found = self.begin(plan, fingerprint - (1 << 63), flat, timeout)
+        found = self.begin(plan, signed(fingerprint), flat, timeout)
         if found == DIFFERENT:
             return False
         self._begun = flat, found
         return True
 
-    def agree_and_reduce(self, fingerprint: int, plan: "Plan", flat: np.ndarray) -> bool:
-        """`agree`, and if all do `reduce` as planned, for the price of one call."""
-        self.base.headers += 1
-        found = self.begin(plan, fingerprint - (1 << 63), flat)
-        if found > IN_PLACE:
-            self._complete(found, plan, flat)
-        return found >= DONE
-
     def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
         """Meet for an allreduce, and go on as far as that goes: what the kernels have found."""
-        address = flat.__array_interface__["data"][0]
-        offset = -1 if plan.way == SMALL else self._arena.offset(address, plan.length)
-        self._epoch = epoch = self._epoch + 1
-        thread = int(get_ident() != _MAIN)
-        found = self.kernels.begin(plan.address, epoch, 1, fingerprint, address, offset, thread)
+        found = self.kernels.begin(plan.address, 1, fingerprint, id(flat), int(get_ident() != _MAIN))
+        return self.go_on(found, plan, flat, timeout)
+
+    def go_on(self, found: int, plan: "Plan", flat: np.ndarray, timeout: float | None = None) -> int:
+        """Wait where the kernel has waited in vain; what is then found, never NOT_YET or LAST_BARRIER."""
         if found == NOT_YET:
-            self._await(epoch, timeout)
-            found = self.kernels.begin(plan.address, epoch, 0, fingerprint, address, offset, thread)
+            self._await(self._epoch, timeout)
+            found = self.kernels.begin(plan.address, 0, 0, id(flat), int(get_ident() != _MAIN))
         if found == LAST_BARRIER:
-            self._await(epoch + 1)
+            self._await(self._epoch)
             found = IN_PLACE
-        if found == IN_PLACE:
-            self._epoch += 1
         return found
 
     def _meet(self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None) -> bool:
@@ -179,8 +198,8 @@ class SharedLink(Link):
         if payload is not None:
             source, length = payload.ctypes.data, payload.nbytes
             slot = int(self._slots[epoch & 1][self.rank])
-        patience = self._patience[int(get_ident() != _MAIN)]
-        place = (self._board, self.rank, self.size, epoch)
+        patience = self.patience[int(get_ident() != _MAIN)]
+        place = (self.board, self.rank, self.size, epoch)
         found = self.kernels.meet(*place, 1, fingerprint, source, slot, length, *patience)
         if found == NOT_YET:
             self._await(epoch, timeout)
@@ -200,7 +219,7 @@ class SharedLink(Link):
                 names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
                 raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
             nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
-            place = (self._board, self.rank, self.size, epoch)
+            place = (self.board, self.rank, self.size, epoch)
             if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
                 return
 
@@ -211,12 +230,12 @@ class SharedLink(Link):
         begun, self._begun = self._begun, None
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = begun[1] if begun is not None and begun[0] is flat else self.begin(plan, 0, flat)
-        self._complete(found, plan, flat)
+        self.complete(found, plan, flat)
 
-    def _complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
-        """Do what `begin` left to do."""
+    def complete(self, found: int, plan: "Plan", flat: np.ndarray) -> None:
+        """Do what `begin`, or a kernel that goes further, left to do."""
         if found > IN_PLACE:
-            self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED))
+            self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED), self.books.view[STEP])
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
         """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
@@ -252,19 +271,22 @@ class SharedLink(Link):
             memmove(target + rank * length, int(slot), length)
 
     def _exchange(
-        self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int
+        self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int, reached: int = 0
     ) -> None:
-        """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather."""
-        width = plan.width if halves[0] else BOX // flat.itemsize
+        """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather.
+
+        reached: a later step, which could not begin when it was tried.
+        """
+        width = plan.width if halves[0] else self.box // flat.itemsize
         windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
         if windows == 0:
             return
-        steps, epoch, step = windows + 2, self._epoch - first, first
+        steps, epoch, step = windows + 2, self._epoch - first, max(first, reached)
         self._epoch = epoch + steps - 1
-        address, thread = flat.ctypes.data, int(get_ident() != _MAIN)
+        thread = int(get_ident() != _MAIN)
         while True:
             step = self.kernels.exchange(
-                plan.address, epoch, first, step, steps, address, width, *halves, thread, bounds
+                plan.address, epoch, first, step, steps, id(flat), width, *halves, thread, bounds
             )
             if step == steps:
                 return
@@ -277,32 +299,23 @@ class SharedLink(Link):
         if known is None:
             if len(self._plans) >= REMEMBERED:
                 self._plans.clear()
-            place = (self._board, self.rank, self.size)
-            known = self._plans[key] = Plan(place, dtype, count, reduction, self._patience, self._rows)
+            known = self._plans[key] = Plan(self, dtype, count, reduction)
         return known
 
 
 class Plan:
     """One kind of allreduce as the kernels read it: `address` is that of its words."""
 
-    def __init__(
-        self,
-        place: tuple[int, int, int],
-        dtype: np.dtype,
-        count: int,
-        reduction: Reduction | None,
-        patience: Sequence[Sequence[int]],
-        rows: np.ndarray,
-    ):
+    def __init__(self, link: SharedLink, dtype: np.dtype, count: int, reduction: Reduction | None):
         from . import shared_reducers as reducers
 
-        size = place[2]
+        size = link.size
         self.length = count * dtype.itemsize
         whole = self.length <= min(SLOT, READ_WHOLE // size)
         self.way = SMALL if self.length <= ALWAYS_COPIED else MEDIUM if whole else LARGE
         self.each = -(-count // (size * ALIGNED)) * ALIGNED
         self.bounds = np.minimum(np.arange(size + 1) * self.each, count)
-        self.width = max(1, BOX // (dtype.itemsize * size))
+        self.width = max(1, link.box // (dtype.itemsize * size))
         reducer, op, scales = 0, 0, (1.0, 1.0, 1.0)
         if reduction is not None:
             reducer, op = reducers.reducer(dtype), reducers.CODES[reduction.op]
@@ -310,8 +323,21 @@ class Plan:
             scales = (reduction.prescale, reduction.postscale, float(divisor))
         bits = np.array(scales).view(np.int64)
         layout = (count, dtype.itemsize, self.each, self.width, self.way)
-        self._words = np.array([*place, reducer, op, *bits, *layout, *np.ravel(patience), *rows.ravel()], np.int64)
+        place = (link.board, link.rank, size, link.books.address, link.arena.capacity)
+        rows = (*np.ravel(link.patience), *link.rows.ravel())
+        self._words = np.array([*place, reducer, op, *bits, *layout, *rows], np.int64)
         self.address = self._words.ctypes.data
+
+
+def direct(compiled: Any) -> Callable[..., int]:
+    """A compiled function of one signature, called without looking up the types of its arguments."""
+    (only,) = compiled.overloads.values()
+    return only.entry_point
+
+
+def signed(fingerprint: int) -> int:
+    """An unsigned 64-bit number as the signed one of the same bits."""
+    return fingerprint - ((fingerprint >> 63) << 64)
 
 
 def processors() -> set[int]:

@@ -22,7 +22,9 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .shared import BOXES, DIFFERENT, DONE, IN_PLACE, LARGE, LAST_BARRIER, MEDIUM, NOT_YET, SMALL, STAGED
+from .link import BYTES, CALLS, HEADERS, NANOSECONDS, SCRATCH, SEQUENCE, STEP
+from .link import EPOCH as REACHED
+from .shared import BOXED, DIFFERENT, DONE, IN_PLACE, LAST_BARRIER, MEDIUM, NOT_YET, SMALL, STAGED
 from .shared_reducers import SIGNATURE, kept, pointer
 
 LINE = 128  # bytes a rank has on the board: two cache lines, because processors fetch pairs of them
@@ -31,15 +33,27 @@ LONGEST_NAP = 1000  # microseconds
 
 # The int64 words of a plan, which describes one kind of allreduce: its link's patience (two rows of
 # PATIENCE, for the main thread and for others) and addresses follow in rows of one for each rank.
-BOARD, RANK, SIZE, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR, COUNT, ITEM, EACH, WIDTH, WAY = range(13)
-PATIENCE, SPINS, YIELDS, NAPS, NAP = 13, 0, 1, 2, 3
+BOARD, RANK, SIZE, BOOKS, CAPACITY, REDUCER, OP, PRESCALE, POSTSCALE, DIVISOR = range(10)
+COUNT, ITEM, EACH, WIDTH, WAY, PATIENCE = range(10, 16)
+SPINS, YIELDS, NAPS, NAP = range(4)
 ROWS = PATIENCE + 8
 SLOTS, BASES, INBOXES, OUTBOXES = 0, 2, 3, 4
+
+# Changes with whatever constants of other files are compiled in here, as a test sees to: numba keeps compiled
+# code on disk until this file changes, whatever happens to the others.
+LAYOUT = "db617364"
+
+# Where an array object keeps the address of its data: first behind what every object begins with, by
+# NumPy's binary interface. Asking for it from Python takes longer than a small allreduce.
+DATA = object.__basicsize__
+STRIDE = 0x9E37_79B9_7F4A_7C15 - (1 << 64)  # of fingerprints: odd, so that each sequence number changes them
+MONOTONIC = 1  # CLOCK_MONOTONIC, the clock of time.monotonic_ns
 
 _I64 = ir.IntType(64)
 
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 _usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
+_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.voidptr))
 _memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
 
 _jit = njit(nogil=True, boundscheck=False, error_model="numpy")
@@ -214,14 +228,53 @@ def _cut(count, each, size):
 
 
 @_jit
+def _read(books, word):
+    return _load(books + 8 * word)
+
+
+@_jit
+def _add(books, word, more):
+    """Count in the books, which one thread at a time does; the new count."""
+    count = _load(books + 8 * word) + more
+    _store(books + 8 * word, count)
+    return count
+
+
+@_jit
+def _now(books):
+    """Nanoseconds of the monotonic clock."""
+    _clock_gettime(np.int32(MONOTONIC), pointer(books + 8 * SCRATCH))
+    return _read(books, SCRATCH) * 1_000_000_000 + _read(books, SCRATCH + 1)
+
+
+@_jit
+def _is_met(p, thread, epoch):
+    w = PATIENCE + 4 * thread
+    return _all_at(p[BOARD], p[SIZE], epoch, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
+
+
+@_jit
+def _combine_slots(plan, parity, data):
+    """Combine what the others have put in their slots with this rank's own array."""
+    p = _words(plan)
+    start, slots = _row(plan, SLOTS + parity, p[SIZE])
+    own, slots[p[RANK]] = slots[p[RANK]], data
+    _reduce_as_planned(p, start, start + 8 * p[RANK], 1, p[COUNT])
+    slots[p[RANK]] = own
+
+
+@_jit
 def _proceed(plan, epoch, data, thread):
     """Reduce after the meeting.
 
     DONE; or IN_PLACE, which has taken another barrier; or LAST_BARRIER when that barrier is all that is
-    left to wait for; or, with nothing done, BOXES where an array is not in an arena, and STAGED where
+    left to wait for; or, with nothing done, BOXED where an array is not in an arena, and STAGED where
     none is: then all are staged.
     """
     p = _words(plan)
+    if p[WAY] == SMALL:
+        _combine_slots(plan, epoch & 1, data)
+        return DONE
     board, rank, size = p[BOARD], p[RANK], p[SIZE]
     places = np.empty(size, np.int64)
     inside = 0
@@ -231,33 +284,31 @@ def _proceed(plan, epoch, data, thread):
         offset = _load(board + peer * LINE + OFFSET + 8 * (epoch & 1))
         inside += offset >= 0
         places[peer] = bases[peer] + offset + start * p[ITEM]
-    if inside == 0 and p[WAY] != LARGE:
-        places[0] = data
-        _reduce_as_planned(p, _row(plan, SLOTS + (epoch & 1), size)[0], places.ctypes.data, 1, p[COUNT])
+    if inside == 0 and p[WAY] == MEDIUM:
+        _combine_slots(plan, epoch & 1, data)
         return DONE
     if inside < size:
-        return BOXES if inside else STAGED
+        return BOXED if inside else STAGED
     count = min(start + p[EACH], p[COUNT]) - start
     if count > 0:
         _reduce_as_planned(p, places.ctypes.data, places.ctypes.data, size, count)
-    _arrive(board, rank, epoch + 1, 0, -1)
-    w = PATIENCE + 4 * thread
-    met = _all_at(board, size, epoch + 1, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP])
-    return IN_PLACE if met else LAST_BARRIER
+    epoch = _add(p[BOOKS], REACHED, 1)
+    _arrive(board, rank, epoch, 0, -1)
+    return IN_PLACE if _is_met(p, thread, epoch) else LAST_BARRIER
 
 
-@_compiled(7)
-def begin(plan, epoch, arriving, fingerprint, data, offset, thread):
-    """Hand over or announce the array at `data`, meet, and go on as far as that goes.
-
-    arriving: false when called again after NOT_YET; offset: where the array lies in this rank's arena,
-    or -1; thread: the row of patience. NOT_YET, DIFFERENT, or what `_proceed` returns.
-    """
+@_jit
+def _begin(plan, arriving, fingerprint, data, thread):
     p = _words(plan)
     board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
+    epoch = _add(p[BOOKS], REACHED, arriving)
     if arriving:
+        _store(p[BOOKS] + 8 * STEP, 0)
+        offset, length = data - _row(plan, BASES, size)[1][rank], p[COUNT] * item
+        if p[WAY] == SMALL or offset < 0 or offset > p[CAPACITY] - length:
+            offset = -1
         if p[WAY] == SMALL or (p[WAY] == MEDIUM and offset < 0):
-            _copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, p[COUNT] * item)
+            _copy(_row(plan, SLOTS + (epoch & 1), size)[1][rank], data, length)
         elif offset < 0:
             bounds = _cut(p[COUNT], p[EACH], size)
             _stage(data, _row(plan, INBOXES, size)[1][rank], rank, bounds, 0, p[WIDTH], item)
@@ -267,11 +318,21 @@ def begin(plan, epoch, arriving, fingerprint, data, offset, thread):
     return met if met != DONE else _proceed(plan, epoch, data, thread)
 
 
+@_compiled(5)
+def begin(plan, arriving, fingerprint, array, thread):
+    """Hand over or announce an array, meet, and go on as far as that goes.
+
+    array: the address of the array object; arriving: 0 when called again after NOT_YET; thread: the row
+    of patience. NOT_YET, DIFFERENT, or what `_proceed` returns.
+    """
+    return _begin(plan, arriving, fingerprint, _load(array + DATA), thread)
+
+
 # -- through boxes --------------------------------------------------------------------------------
 
 
-@_compiled(10, types.int64[::1])
-def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
+@_jit
+def _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
     """Reduce-scatter and/or allgather through boxes, from `step` on: the step that could not begin yet.
 
     Window t of a rank's segment data[bounds[r]:bounds[r+1]] is `width` items. In step t a rank copies
@@ -284,9 +345,8 @@ def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, 
     board, rank, size, item = p[BOARD], p[RANK], p[SIZE], p[ITEM]
     inboxes, outboxes = _row(plan, INBOXES, size)[1], _row(plan, OUTBOXES, size)[1]
     sources, targets = np.empty(size, np.int64), np.empty(2, np.int64)
-    w = PATIENCE + 4 * thread
     for t in range(step, steps):
-        if t > first and not _all_at(board, size, epoch + t, p[w + SPINS], p[w + YIELDS], p[w + NAPS], p[w + NAP]):
+        if t > first and not _is_met(p, thread, epoch + t):
             return t
         half = (t & 1) * width * item
         other = width * item - half
@@ -314,3 +374,42 @@ def exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, 
         if t + 1 < steps:
             _store(board + rank * LINE + EPOCH, epoch + t + 1)
     return steps
+
+
+@_compiled(10, types.int64[::1])
+def exchange(plan, epoch, first, step, steps, array, width, reducing, gathering, thread, bounds):
+    return _exchange(plan, epoch, first, step, steps, _load(array + DATA), width, reducing, gathering, thread, bounds)
+
+
+# -- a call that is made again ------------------------------------------------------------------
+
+
+@_compiled(3)
+def again(plan, fingerprint, array):
+    """One more allreduce of the kind of the plan, from its header to its end and its entry in the books.
+
+    fingerprint: the call's, without its number. DONE, or what `begin` returns where there is more to do;
+    with BOXED and STAGED the exchange has been begun, and the books' STEP is where it could not go on.
+    """
+    p = _words(plan)
+    books = p[BOOKS]
+    start = _now(books)
+    _add(books, HEADERS, 1)
+    data = _load(array + DATA)
+    found = _begin(plan, 1, fingerprint + _add(books, SEQUENCE, 1) * STRIDE, data, 0)
+    if found in (BOXED, STAGED):
+        first, epoch = np.int64(found == STAGED), _read(books, REACHED)
+        steps = -(-min(p[EACH], p[COUNT]) // p[WIDTH]) + 2
+        bounds = _cut(p[COUNT], p[EACH], p[SIZE])
+        step = _exchange(plan, epoch - first, first, first, steps, data, p[WIDTH], 1, 1, 0, bounds)
+        if step == steps:
+            _add(books, REACHED, steps - 1 - first)
+            found = DONE
+        else:
+            _store(books + 8 * STEP, step)
+    if found in (DONE, IN_PLACE):
+        found = DONE
+        _add(books, CALLS, 1)
+        _add(books, BYTES, p[COUNT] * p[ITEM])
+    _add(books, NANOSECONDS, _now(books) - start)
+    return found

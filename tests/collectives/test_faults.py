@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from collectives import shared
-from collectives.reduce import Op, Reduction
-from collectives.shared import Plan
 
 BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
 
@@ -39,9 +37,11 @@ pytestmark = pytest.mark.skipif(COMMAND is None, reason="no mpiexec beside this 
 def compiled():
     """Kernels are compiled once on a machine: not while a bound of these tests runs."""
     if hasattr(os, "memfd_create"):
+        from collectives import shared_reducers
+
         shared.load()
         for dtype in (np.float32, np.float64):
-            Plan((0, 0, 1), np.dtype(dtype), 1, Reduction(Op.Sum, 1), [], np.empty(0))
+            shared_reducers.reducer(np.dtype(dtype))
 
 
 def run(code, n=3):

@@ -1,10 +1,12 @@
 """The shared-memory path, with threads as ranks: each has an arena of its own, which all of them can reach."""
 
+import hashlib
+
 import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import shared
+from collectives import link, shared
 from collectives.arena import Arena
 from collectives.errors import MismatchError, StallError
 from collectives.group import Group
@@ -212,3 +214,65 @@ def test_without_room_the_plain_link_is_used(ranks):
         assert shared.share(link, arena, [arena] * 2, crowded=True) is link
 
     ranks(2, work)
+
+
+def test_a_call_made_again_goes_by_the_array_and_not_by_what_was_seen_before(shared_groups):
+    """Views that begin elsewhere, strided ones, other memory of the same shape: all after the first was kept."""
+
+    def work(group, arena):
+        block = empty((7, 40), "f4", arena)
+        block[...] = np.arange(280).reshape(7, 40) + group.rank
+        strided = np.zeros((40, 2), "f4")
+        strided[:, 0] = group.rank
+        for x in (block[0], block[3], block[6], strided[:, 0], np.full(40, 5.0 + group.rank, "f4"), block[3]):
+            group.allreduce_(x, Op.Sum)
+        return block, strided
+
+    n = 3
+    for block, strided in shared_groups(n, work):
+        expected = np.arange(280).reshape(7, 40)
+        sums = {0: 3 * expected[0] + 3, 3: 9 * expected[3] + 9, 6: 3 * expected[6] + 3}
+        for row, values in sums.items():
+            assert (block[row] == values).all()
+        assert (strided == [[3, 0]] * 40).all()
+
+
+@pytest.mark.parametrize("count", [3, 5_000, 700_001])
+def test_calls_made_again_are_numbered_and_counted_like_others(shared_groups, count):
+    def work(group, arena):
+        for x in (empty(count, "f4", arena), np.zeros(count, "f4")):
+            for turn in range(4):
+                x[...] = turn + group.rank
+                group.allreduce_(x, Op.Max)
+                assert (x == turn + 2).all()
+        stats = group.stats()["allreduce"]
+        assert (stats.calls, stats.bytes) == (8, 8 * 4 * count) and stats.seconds > 0
+        assert group._agreement.sequence == 8 == group._link.headers
+        group.barrier()
+
+    shared_groups(3, work)
+
+
+def test_read_only_arrays_are_refused_however_often_their_kind_was_seen(shared_groups):
+    def work(group, arena):
+        x = np.ones(5, "f4")
+        for _ in range(3):
+            group.allreduce_(x, Op.Sum)
+        x.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            group.allreduce_(x, Op.Sum)
+        group.barrier()
+
+    shared_groups(2, work)
+
+
+def test_compiled_code_knows_the_constants_of_other_files():
+    """Else numba would run what it has kept on disk with constants that are no longer true."""
+    from collectives import shared_kernels as kernels
+    from collectives.shared_reducers import CODES, SIGNATURE
+
+    words = [link.HEADERS, link.SEQUENCE, link.CALLS, link.BYTES, link.NANOSECONDS, link.EPOCH, link.STEP, link.SCRATCH]
+    found = [shared.DIFFERENT, shared.NOT_YET, shared.DONE, shared.IN_PLACE, shared.LAST_BARRIER, shared.BOXED]
+    ways = [shared.STAGED, shared.SMALL, shared.MEDIUM, shared.LARGE]
+    layout = hashlib.sha256(f"{words} {found} {ways} {sorted(CODES.values())} {SIGNATURE}".encode()).hexdigest()[:8]
+    assert layout == kernels.LAYOUT, f"set LAYOUT in shared_kernels.py to {layout!r}"

@@ -11,6 +11,7 @@ import pytest
 from collectives import StallError, status
 from collectives.group import Group
 from collectives.header import Agreement, Call
+from collectives.link import Books
 from collectives.status import Report, StatusService, describe, place
 
 CALL = Call("allreduce", "grad bucket 3", np.dtype("f4"), (1048576,))
@@ -57,7 +58,7 @@ def services(monkeypatch):
         mail = Mail(size, deaf)
         for rank in range(size):
             service = StatusService(mail.end(rank), warn_after)
-            agreement = Agreement(SimpleNamespace(rank=rank, size=size), range(size))
+            agreement = Agreement(SimpleNamespace(rank=rank, size=size, books=Books()), range(size))
             service.register(agreement)
             started.append((service, agreement))
         return started
