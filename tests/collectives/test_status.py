@@ -148,7 +148,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_another(services, monkeypatc
 
 def test_groups_of_the_same_ranks_are_told_apart(services):
     (zero, first), (one, _) = services(2)
-    others = [Agreement(SimpleNamespace(rank=rank, size=2), range(2)) for rank in range(2)]
+    others = [Agreement(SimpleNamespace(rank=rank, size=2, books=Books()), range(2)) for rank in range(2)]
     zero.register(others[0])
     one.register(others[1])
     enter(others[0], 2)
