@@ -120,6 +120,25 @@ class Link(ABC):
         raise NotImplementedError("a link whose `combines` is true has an allreduce of its own")
 
 
+class WholeLink(Link):
+    """A link that carries whole collectives of any size, better than by messages from rank to rank.
+
+    Arrays are flat and contiguous; bounds are offsets of the ranks' segments, one more than there are ranks.
+    """
+
+    @abstractmethod
+    def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
+        """Replace flat by its reduction over the ranks."""
+
+    @abstractmethod
+    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
+        """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
+
+    @abstractmethod
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
+        """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
+
+
 class SoloLink(Link):
     """One rank, which has nobody to talk to: every collective returns before it would."""
 

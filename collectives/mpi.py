@@ -41,6 +41,8 @@ class MpiLink(Link):
         self.comm, self.ranks, self.timeout, self.farewell = comm, tuple(ranks), timeout, farewell
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.key = farewell.register(self)
+        #: the link of which this is a part, if all ranks of that one are needed here
+        self.whole: MpiLink = self
         self._byte, self._undefined = MPI.BYTE, MPI.UNDEFINED
         self._testall = MPI.Request.Testall
         self._ops: dict[np.ufunc, Any] = {
@@ -61,7 +63,7 @@ class MpiLink(Link):
         return self.comm.Irecv([buffer.view(np.uint8), self._byte], source, tag)
 
     def check(self) -> None:
-        self.farewell.check(self)
+        self.farewell.check(self.whole)
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1

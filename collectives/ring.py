@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .link import Link, Request
-from .reduce import Reduction
+from .reduce import Reduction, is_wide
 
 CHUNK = 256 * 1024  # bytes: long enough to hide a message's overhead, short enough to stay in cache
 AHEAD = 2  # receives in flight: one arriving while another is being reduced
@@ -41,6 +41,10 @@ def chunks(flat: np.ndarray, chunk: int) -> list[np.ndarray]:
 def allreduce(link: Link, flat: np.ndarray, reduction: Reduction, chunk: int = CHUNK) -> None:
     """Replace flat (any count) by its reduction over the ranks, in place."""
     bounds = split_evenly(flat.size, link.size)
+    if is_wide(flat.dtype):
+        _wide_reduce_scatter(link, flat, bounds, reduction, chunk)
+        allgather(link, flat, bounds, chunk)
+        return
     reduction.prepare(flat)
     _turn(link, flat, bounds, range(2 * link.size - 2), reduction, chunk)
 
@@ -49,6 +53,9 @@ def reduce_scatter(
     link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int = CHUNK
 ) -> None:
     """Reduce flat[bounds[r]:bounds[r+1]] on rank r, in place; the rest of flat is left undefined."""
+    if is_wide(flat.dtype):
+        _wide_reduce_scatter(link, flat, bounds, reduction, chunk)
+        return
     reduction.prepare(flat)
     _turn(link, flat, bounds, range(link.size - 1), reduction, chunk)
 
@@ -108,8 +115,8 @@ def _turn(
     link.wait(list(sends.values()))
 
 
-def wide_reduce_scatter(
-    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int = CHUNK
+def _wide_reduce_scatter(
+    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int
 ) -> None:
     """`reduce_scatter` of 16-bit floats, which rounds once.
 

@@ -1,13 +1,15 @@
 """Which algorithm carries a collective, by its size, its arithmetic and the link.
 
-    size                    arithmetic                  route
-    -------------------------------------------------------------------------------------------
-    one rank, or no data    any                         nothing moves
-    any, within one host    any                         shared memory
-    up to link.small        what the link can combine   the link's own allreduce
-    n * size <= link.small  any                         allgather, combined in rank order
-    larger                  16-bit floats               wide reduce-scatter, then ring allgather
-    larger                  any other                   pipelined ring
+    ranks                    size                    arithmetic               route
+    ---------------------------------------------------------------------------------------------------------
+    one                      any                     any                      nothing moves
+    on one host              any                     any                      shared memory (shared)
+    on several hosts         up to link.small        what MPI can combine     MPI's own allreduce
+                             n * size <= link.small  any                      allgather, combined in rank order
+    several of them on one   larger                  any                      shared memory inside each, one ring
+                                                                              a local rank between (hierarchy)
+    each on its own          larger                  16-bit floats            wide reduce-scatter, ring allgather
+                             larger                  any other                pipelined ring (ring)
 
 The choice depends only on what the agreement header has compared, so all ranks take the same.
 """
@@ -18,9 +20,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from . import exchange, ring
-from .link import Link
+from .link import Link, WholeLink
 from .reduce import Op, Reduction, is_wide
-from .shared import SharedLink
 
 
 def as_bytes(flat: np.ndarray) -> np.ndarray:
@@ -30,23 +31,18 @@ def as_bytes(flat: np.ndarray) -> np.ndarray:
 
 def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
     """Replace contiguous flat by its reduction over the ranks."""
-    wide = is_wide(flat.dtype)
     if flat.size == 0:
         return
     if link.size == 1:
         _alone(flat, reduction)
-    elif isinstance(link, SharedLink):
-        link.reduce(flat, reduction)
     elif flat.nbytes <= link.small and _link_combines(link, flat.dtype, reduction.op):
         reduction.prepare(flat)
         link.allreduce(flat, reduction.ufunc)
         reduction.finish(flat)
     elif flat.nbytes * link.size <= link.small:
         _gathered(link, flat, reduction)
-    elif wide:
-        bounds = ring.split_evenly(flat.size, link.size)
-        ring.wide_reduce_scatter(link, flat, bounds, reduction)
-        ring.allgather(link, flat, bounds)
+    elif isinstance(link, WholeLink):
+        link.reduce(flat, reduction)
     else:
         ring.allreduce(link, flat, reduction)
 
@@ -55,10 +51,8 @@ def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: R
     """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
     if link.size == 1:
         _alone(flat, reduction)
-    elif isinstance(link, SharedLink):
+    elif isinstance(link, WholeLink):
         link.reduce_scatter(flat, bounds, reduction)
-    elif is_wide(flat.dtype):
-        ring.wide_reduce_scatter(link, flat, bounds, reduction)
     else:
         ring.reduce_scatter(link, flat, bounds, reduction)
 
@@ -97,7 +91,7 @@ def broadcast(link: Link, flat: np.ndarray, root: int) -> None:
     """Root's contiguous flat into that of every rank."""
     if link.size == 1 or flat.size == 0:
         return
-    if flat.nbytes <= link.small or isinstance(link, SharedLink):
+    if flat.nbytes <= link.small or isinstance(link, WholeLink):
         link.broadcast(as_bytes(flat), root)
     else:
         exchange.broadcast(link, as_bytes(flat), root)
@@ -118,7 +112,7 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         return
     if out.size == 0:
         return
-    if isinstance(link, SharedLink):
+    if isinstance(link, WholeLink):
         out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
         link.gather_segments(out, bounds)
         return

@@ -29,7 +29,7 @@ import numpy as np
 
 from .arena import Arena, Mapping
 from .errors import StallError
-from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request
+from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request, WholeLink
 from .reduce import Op, Reduction
 
 SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
@@ -91,6 +91,12 @@ def room_of(size: int) -> int:
     return 2 * SLOT + 4 * box_of(size)
 
 
+def lacking(arena: Arena, size: int) -> str:
+    """What the host lacks for a group of `size` ranks; '' if nothing."""
+    room = room_of(size) + size * 128
+    return "" if arena.take(room) is not None else f"the host lacks memory: every rank of {size} takes {room:,} bytes"
+
+
 def box_of(size: int) -> int:
     """Bytes of half an inbox.
 
@@ -104,7 +110,7 @@ def _offset(arena: Arena, block: np.ndarray | None) -> int:
     return -1 if block is None else arena.offset(block.ctypes.data, block.size)
 
 
-class SharedLink(Link):
+class SharedLink(WholeLink):
     """Built by `share`. lines: the words of the board; rooms: addresses of the ranks' slots and boxes."""
 
     def __init__(
@@ -226,7 +232,6 @@ class SharedLink(Link):
     # -- moving -----------------------------------------------------------------------------------------
 
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
-        """Replace contiguous flat by its reduction over the ranks."""
         begun, self._begun = self._begun, None
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = begun[1] if begun is not None and begun[0] is flat else self.begin(plan, 0, flat)
@@ -238,13 +243,11 @@ class SharedLink(Link):
             self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED), self.books.view[STEP])
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
-        """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r, and the rest as it was."""
         self._meet()
         plan = self.plan(flat.dtype, flat.size, reduction)
         self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0)
 
     def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
-        """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
         self._meet()
         plan = self.plan(flat.dtype, flat.size, None)
         self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)

@@ -33,7 +33,7 @@ def assert_sum(result, parts, divisor=1):
 def allreduce(link, flat, reduction):
     if is_wide(flat.dtype):
         bounds = ring.split_evenly(flat.size, link.size)
-        ring.wide_reduce_scatter(link, flat, bounds, reduction, CHUNK)
+        ring.reduce_scatter(link, flat, bounds, reduction, CHUNK)
         ring.allgather(link, flat, bounds, CHUNK)
     else:
         ring.allreduce(link, flat, reduction, CHUNK)
