@@ -241,7 +241,8 @@ class Group(Membership):
         postscale: float = 1.0,
     ) -> Handle:
         """`reduce_scatter` in the background; x may be changed at once."""
-        return self._submit("reduce_scatter", verbs.reduce_scatter, self.size, x, op, name, prescale, postscale)
+        copied = verbs.snapshot(x)
+        return self._submit("reduce_scatter", verbs.reduce_scatter, self.size, copied, op, name, prescale, postscale)
 
     # -- moving data ----------------------------------------------------------------------------
 

@@ -105,7 +105,6 @@ class HierarchicalLink(WholeLink):
     # -- payloads -----------------------------------------------------------------------------------
 
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
-        """Replace contiguous flat by its reduction over the ranks."""
         inside, between = self._halves(flat.dtype, reduction)
         bounds = self._slices(flat.size)
         self._reduce_inside(flat, bounds, inside)
@@ -115,10 +114,9 @@ class HierarchicalLink(WholeLink):
                 ring.allreduce(self.across, part, between)
         self._gather_inside(flat, bounds)
 
-    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
-        """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
+    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
         inside, between = self._halves(flat.dtype, reduction)
-        by_host, packed = self._packed(flat, bounds)
+        by_host, packed = self._packed(flat.copy(), bounds)
         mine = self._mine(packed, by_host)
         for block in _blocks(packed, by_host):
             self._reduce_inside(block, self._slices(block.size), inside)
@@ -128,18 +126,16 @@ class HierarchicalLink(WholeLink):
             self._copy(packed, by_host, mine, into=packed, hosts=[self._host])
         own = packed[by_host[self._host] : by_host[self._host + 1]]
         self._gather_inside(own, self._slices(own.size))
-        if packed is not flat:
-            start = self._places(bounds)[self.rank]
-            length = bounds[self.rank + 1] - bounds[self.rank]
-            flat[bounds[self.rank] : bounds[self.rank + 1]] = packed[start : start + length]
+        start = self._places(bounds)[self.rank]
+        out[...] = packed[start : start + out.size]
 
-    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
-        """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray, own: np.ndarray) -> None:
+        flat[bounds[self.rank] : bounds[self.rank + 1]] = own
         by_host, packed = self._packed(flat, bounds)
         places = self._places(bounds)
-        own = packed[by_host[self._host] : by_host[self._host + 1]]
+        block = packed[by_host[self._host] : by_host[self._host + 1]]
         here = [places[rank] - by_host[self._host] for rank in self._hosts[self._host]]
-        self._gather_inside(own, [*here, own.size])
+        self._gather_inside(block, [*here, block.size])
         if self.across is not None:
             mine = self._mine(packed, by_host)
             self._copy(packed, by_host, mine, into=mine, hosts=[self._host])
@@ -233,7 +229,8 @@ class HierarchicalLink(WholeLink):
         if flat.size == 0:
             return
         if isinstance(self.local, WholeLink):
-            self.local.reduce_scatter(flat, bounds, reduction)
+            out = flat[bounds[self.local.rank] : bounds[self.local.rank + 1]]
+            self.local.reduce_scatter(flat, bounds, reduction, out)
         elif is_wide(flat.dtype):
             reduction.narrow(reduction.widen(flat), flat)
         else:
@@ -242,7 +239,7 @@ class HierarchicalLink(WholeLink):
 
     def _gather_inside(self, flat: np.ndarray, bounds: list[int]) -> None:
         if flat.size and isinstance(self.local, WholeLink):
-            self.local.gather_segments(flat, bounds)
+            self.local.gather_segments(flat, bounds, flat[bounds[self.local.rank] : bounds[self.local.rank + 1]])
 
 
 def _blocks(packed: np.ndarray, by_host: Sequence[int]) -> Iterator[np.ndarray]:

@@ -131,12 +131,12 @@ class WholeLink(Link):
         """Replace flat by its reduction over the ranks."""
 
     @abstractmethod
-    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
-        """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
+    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
+        """Reduce flat[bounds[r]:bounds[r+1]] on rank r into out, which may be that very part; the rest is left."""
 
     @abstractmethod
-    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
-        """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray, own: np.ndarray) -> None:
+        """Fill flat on every rank, where flat[bounds[r]:bounds[r+1]] is rank r's own, which may lie there already."""
 
 
 class SoloLink(Link):

@@ -115,9 +115,7 @@ def _turn(
     link.wait(list(sends.values()))
 
 
-def _wide_reduce_scatter(
-    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int
-) -> None:
+def _wide_reduce_scatter(link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int) -> None:
     """`reduce_scatter` of 16-bit floats, which rounds once.
 
     A ring would round every partial sum to 16 bits in order to pass it on. Here every rank sends

@@ -47,14 +47,20 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
         ring.allreduce(link, flat, reduction)
 
 
-def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: Reduction) -> None:
-    """Leave flat[bounds[r]:bounds[r+1]] reduced on rank r; the rest of flat is scratch."""
+def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: Reduction) -> np.ndarray:
+    """flat[bounds[r]:bounds[r+1]] reduced on rank r, as a new array."""
+    first, last = bounds[link.rank : link.rank + 2]
+    if isinstance(link, WholeLink):
+        out = np.empty(last - first, flat.dtype)
+        if flat.size:
+            link.reduce_scatter(flat, bounds, reduction, out)
+        return out
+    scratch = flat.copy()
     if link.size == 1:
-        _alone(flat, reduction)
-    elif isinstance(link, WholeLink):
-        link.reduce_scatter(flat, bounds, reduction)
-    else:
-        ring.reduce_scatter(link, flat, bounds, reduction)
+        _alone(scratch, reduction)
+        return scratch
+    ring.reduce_scatter(link, scratch, bounds, reduction)
+    return scratch[first:last].copy()
 
 
 def _alone(flat: np.ndarray, reduction: Reduction) -> None:
@@ -113,8 +119,7 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
     if out.size == 0:
         return
     if isinstance(link, WholeLink):
-        out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
-        link.gather_segments(out, bounds)
+        link.gather_segments(out, bounds, own.reshape(-1))
         return
     widths = {stop - start for start, stop in pairwise(bounds)}
     if len(widths) == 1 and out.nbytes <= link.small:

@@ -131,9 +131,9 @@ class SharedLink(WholeLink):
         self._lines, self.board = lines, lines.ctypes.data
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
         self._slots = (rooms, rooms + SLOT)
-        bases = [mapping.start for mapping in mappings]
+        self._bases = np.array([mapping.start for mapping in mappings])
         self.box = box_of(self.size)
-        self.rows = np.stack([*self._slots, bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
+        self.rows = np.stack([*self._slots, self._bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
         spins = FEW_SPINS if crowded else SPINS
         self.patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
         self._plans: dict[tuple, Plan] = {}
@@ -197,8 +197,13 @@ class SharedLink(WholeLink):
             found = IN_PLACE
         return found
 
-    def _meet(self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None) -> bool:
-        """A barrier at which every rank hands over a small payload, and whether all said the same."""
+    def _meet(
+        self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None, offset: int = -1
+    ) -> bool:
+        """A barrier at which every rank hands over a small payload, and whether all said the same.
+
+        offset: where an array of this rank's lies in its arena.
+        """
         source, length, slot = 0, 0, 0
         self._epoch = epoch = self._epoch + 1
         if payload is not None:
@@ -206,10 +211,10 @@ class SharedLink(WholeLink):
             slot = int(self._slots[epoch & 1][self.rank])
         patience = self.patience[int(get_ident() != _MAIN)]
         place = (self.board, self.rank, self.size, epoch)
-        found = self.kernels.meet(*place, 1, fingerprint, source, slot, length, *patience)
+        found = self.kernels.meet(*place, 1, fingerprint, offset, source, slot, length, *patience)
         if found == NOT_YET:
             self._await(epoch, timeout)
-            found = self.kernels.meet(*place, 0, 0, 0, 0, 0, *patience)
+            found = self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, *patience)
         return found == DONE
 
     def _await(self, epoch: int, timeout: float | None = None) -> None:
@@ -226,7 +231,7 @@ class SharedLink(WholeLink):
                 raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
             nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
             place = (self.board, self.rank, self.size, epoch)
-            if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
+            if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
                 return
 
     # -- moving -----------------------------------------------------------------------------------------
@@ -242,13 +247,39 @@ class SharedLink(WholeLink):
         if found > IN_PLACE:
             self._exchange(flat, plan.bounds, plan, (1, 1), int(found == STAGED), self.books.view[STEP])
 
-    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction) -> None:
-        self._meet()
-        plan = self.plan(flat.dtype, flat.size, reduction)
-        self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0)
+    def _seen(self, own: np.ndarray) -> np.ndarray:
+        """Meet, and tell where the flat arrays of all ranks are mapped here; 0 for those outside of arenas."""
+        self._meet(offset=self.arena.offset(own.ctypes.data, own.nbytes))
+        words = self._lines.reshape(self.size, -1)
+        offsets = words[:, self.kernels.OFFSET // 8 + (self._epoch & 1)]
+        return np.where(offsets < 0, 0, self._bases + offsets)
 
-    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray) -> None:
-        self._meet()
+    def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
+        places = self._seen(flat)
+        if places.all():  # everybody reads where the data is, and nobody goes on before all have read
+            if out.size:
+                plan = self.plan(flat.dtype, out.size, reduction)
+                sources = places + bounds[self.rank] * flat.itemsize
+                self.kernels.reduce_at(plan.address, sources.ctypes.data, out.ctypes.data)
+            self._meet()
+            return
+        plan = self.plan(flat.dtype, flat.size, reduction)
+        self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0, result=out.ctypes.data)
+
+    def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray, own: np.ndarray) -> None:
+        segments = [flat[start:stop] for start, stop in pairwise(bounds)]
+        mine = segments[self.rank]
+        if mine.size and mine.ctypes.data != own.ctypes.data:
+            mine[...] = own
+        places = self._seen(own)
+        if all(places[rank] or not segment.size for rank, segment in enumerate(segments)):
+            for turn in range(1, self.size):
+                rank = (self.rank + turn) % self.size
+                segment, mapping = segments[rank].view(np.uint8), self._mappings[rank]
+                start = int(places[rank]) - mapping.start
+                segment[...] = mapping.bytes[start : start + segment.size] if segment.size else 0
+            self._meet()
+            return
         plan = self.plan(flat.dtype, flat.size, None)
         self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)
 
@@ -259,14 +290,14 @@ class SharedLink(WholeLink):
                 slot = int(self._slots[self._epoch & 1][root])
                 memmove(buffer.ctypes.data, slot, buffer.nbytes)
             return
-        self.gather_segments(buffer, np.where(np.arange(self.size + 1) > root, buffer.size, 0))
+        bounds = [0] * (root + 1) + [buffer.size] * (self.size - root)
+        self.gather_segments(buffer, bounds, buffer if self.rank == root else buffer[:0])
 
     def allgather(self, mine: np.ndarray, everyone: np.ndarray, timeout: float | None = None) -> None:
         length = mine.nbytes
         if length > SLOT:
-            parts = everyone.reshape(self.size, mine.size)
-            parts[self.rank] = mine.reshape(-1)
-            self.gather_segments(parts.reshape(-1), [rank * mine.size for rank in range(self.size + 1)])
+            bounds = [rank * mine.size for rank in range(self.size + 1)]
+            self.gather_segments(everyone.reshape(-1), bounds, mine.reshape(-1))
             return
         self._meet(payload=np.ascontiguousarray(mine), timeout=timeout)
         target = everyone.ctypes.data
@@ -274,11 +305,19 @@ class SharedLink(WholeLink):
             memmove(target + rank * length, int(slot), length)
 
     def _exchange(
-        self, flat: np.ndarray, bounds: np.ndarray, plan: "Plan", halves: tuple[int, int], first: int, reached: int = 0
+        self,
+        flat: np.ndarray,
+        bounds: np.ndarray,
+        plan: "Plan",
+        halves: tuple[int, int],
+        first: int,
+        reached: int = 0,
+        result: int = 0,
     ) -> None:
         """Run the pipeline of boxes from step `first` on; halves: whether to reduce-scatter, to allgather.
 
-        reached: a later step, which could not begin when it was tried.
+        reached: a later step, which could not begin when it was tried. result: the address where the segment
+        reduced here goes, if not to its place in flat.
         """
         width = plan.width if halves[0] else self.box // flat.itemsize
         windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
@@ -289,7 +328,7 @@ class SharedLink(WholeLink):
         thread = int(get_ident() != _MAIN)
         while True:
             step = self.kernels.exchange(
-                plan.address, epoch, first, step, steps, id(flat), width, *halves, thread, bounds
+                plan.address, epoch, first, step, steps, id(flat), width, *halves, thread, result, bounds
             )
             if step == steps:
                 return

@@ -172,8 +172,8 @@ def _copy(target, source, count):
     _memcpy(pointer(target), pointer(source), np.uintp(count))
 
 
-@_compiled(13)
-def meet(board, rank, size, epoch, arriving, fingerprint, source, slot, length, spins, yields, naps, nap):
+@_compiled(14)
+def meet(board, rank, size, epoch, arriving, fingerprint, offset, source, slot, length, spins, yields, naps, nap):
     """Copy `length` bytes from source to slot and arrive, unless this rank has; then look who is there.
 
     NOT_YET, or whether all say the same: DONE or DIFFERENT.
@@ -181,7 +181,7 @@ def meet(board, rank, size, epoch, arriving, fingerprint, source, slot, length, 
     if arriving:
         if length:
             _copy(slot, source, length)
-        _arrive(board, rank, epoch, fingerprint, -1)
+        _arrive(board, rank, epoch, fingerprint, offset)
     return _meet(board, size, epoch, spins, yields, naps, nap)
 
 
@@ -332,12 +332,13 @@ def begin(plan, arriving, fingerprint, array, thread):
 
 
 @_jit
-def _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, bounds):
+def _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, result, bounds):
     """Reduce-scatter and/or allgather through boxes, from `step` on: the step that could not begin yet.
 
     Window t of a rank's segment data[bounds[r]:bounds[r+1]] is `width` items. In step t a rank copies
     its own values of window t of all other segments to its inbox, reduces window t-1 of its own
     segment from all inboxes into its outbox, and copies window t-2 of the others from their outboxes.
+    What it reduces itself goes to the address `result`, or to its place in data if that is 0.
     The barrier before step t is number epoch + t, and there is none before the first. Boxes have two
     halves, used in turn, so that one barrier a step is enough.
     """
@@ -359,7 +360,8 @@ def _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering,
             if reducing:
                 for peer in range(size):
                     sources[peer] = inboxes[peer] + other * size + rank * width * item
-                sources[rank] = targets[0] = own
+                sources[rank] = own
+                targets[0] = result + (t - 1) * width * item if result else own
                 targets[1] = outboxes[rank] + other
                 _reduce_as_planned(p, sources.ctypes.data, targets.ctypes.data, 1 + gathering, count)
             else:
@@ -376,9 +378,19 @@ def _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering,
     return steps
 
 
-@_compiled(10, types.int64[::1])
-def exchange(plan, epoch, first, step, steps, array, width, reducing, gathering, thread, bounds):
-    return _exchange(plan, epoch, first, step, steps, _load(array + DATA), width, reducing, gathering, thread, bounds)
+@_compiled(11, types.int64[::1])
+def exchange(plan, epoch, first, step, steps, array, width, reducing, gathering, thread, result, bounds):
+    data = _load(array + DATA)
+    return _exchange(plan, epoch, first, step, steps, data, width, reducing, gathering, thread, result, bounds)
+
+
+@_compiled(3)
+def reduce_at(plan, sources, target):
+    """Reduce as planned, with `sources` the address of as many addresses as there are ranks."""
+    p = _words(plan)
+    _store(p[BOOKS] + 8 * SCRATCH, target)
+    _reduce_as_planned(p, sources, p[BOOKS] + 8 * SCRATCH, 1, p[COUNT])
+    return DONE
 
 
 # -- a call that is made again ------------------------------------------------------------------
@@ -401,7 +413,7 @@ def again(plan, fingerprint, array):
         first, epoch = np.int64(found == STAGED), _read(books, REACHED)
         steps = -(-min(p[EACH], p[COUNT]) // p[WIDTH]) + 2
         bounds = _cut(p[COUNT], p[EACH], p[SIZE])
-        step = _exchange(plan, epoch - first, first, first, steps, data, p[WIDTH], 1, 1, 0, bounds)
+        step = _exchange(plan, epoch - first, first, first, steps, data, p[WIDTH], 1, 1, 0, 0, bounds)
         if step == steps:
             _add(books, REACHED, steps - 1 - first)
             found = DONE

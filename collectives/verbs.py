@@ -170,14 +170,12 @@ def reduce_scatter(size: int, x: Any, op: Op, name: str | None, prescale: float,
     array = _rows(x, "reduce_scatter")
     reduce.check(array.dtype, op, prescale, postscale)
     reduction = Reduction(op, size, float(prescale), float(postscale))
-    flat = array.reshape(-1).copy()
     rows = ring.split_evenly(len(array), size)
 
     def move(link: Link) -> np.ndarray:
         bounds = [row * _row_size(array) for row in rows]
-        routes.reduce_scatter(link, flat, bounds, reduction)
-        first, last = rows[link.rank], rows[link.rank + 1]
-        return flat[bounds[link.rank] : bounds[link.rank + 1]].reshape(last - first, *array.shape[1:]).copy()
+        out = routes.reduce_scatter(link, array.reshape(-1), bounds, reduction)
+        return out.reshape(rows[link.rank + 1] - rows[link.rank], *array.shape[1:])
 
     call = Call("reduce_scatter", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
     return Work(call, move, nbytes=array.nbytes)

@@ -216,6 +216,37 @@ def test_without_room_the_plain_link_is_used(ranks):
     ranks(2, work)
 
 
+@pytest.mark.parametrize("kind", ["ordinary", "arena", "mixed"])
+@pytest.mark.parametrize("rows", [1, 4, 1000, 90_001])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_arrays_in_arenas_are_read_where_they_are_and_may_be_overwritten_at_once(shared_groups, n, rows, kind):
+    def work(group, arena):
+        results = []
+        x = array(kind, group.rank, np.zeros((rows, 3), "f4"), arena)
+        out = array(kind, group.rank, np.zeros((n * rows, 3), "f4"), arena)
+        for turn in range(3):
+            x[...] = own(group.rank + turn, 3 * rows, "f4").reshape(rows, 3)
+            part = group.reduce_scatter(x, Op.Sum)
+            assert (x == own(group.rank + turn, 3 * rows, "f4").reshape(rows, 3)).all()
+            x += turn
+            gathered = group.allgather(x)
+            group.allgather_into(out, x)
+            x *= 2
+            group.broadcast_(x, root=n - 1)
+            results.append((part, gathered, out.copy(), x.copy()))
+        return results
+
+    found = shared_groups(n, work)
+    for turn in range(3):
+        xs = [own(rank + turn, 3 * rows, "f4").reshape(rows, 3) for rank in range(n)]
+        sums, together = np.array_split(sum(xs), n), np.concatenate(xs) + turn
+        for rank, results in enumerate(found):
+            part, gathered, out, last = results[turn]
+            assert (part == sums[rank]).all()
+            assert (gathered == together).all() and (out == together).all()
+            assert (last == 2 * (xs[n - 1] + turn)).all()
+
+
 def test_a_call_made_again_goes_by_the_array_and_not_by_what_was_seen_before(shared_groups):
     """Views that begin elsewhere, strided ones, other memory of the same shape: all after the first was kept."""
 
