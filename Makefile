@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(MPI)
 RUN   := $(BIN)/ringtrain run
 
-.PHONY: setup train test test-serial test-mpi bench peers lint clean
+.PHONY: setup train test test-serial test-mpi bench peers peer-horovod lint clean
 
 setup: $(READY)
 
@@ -36,7 +36,10 @@ bench: setup
 	$(BIN)/python benchmarks/scaling.py
 
 # What benchmarks compare with, each in an environment of its own (about 2 GB).
-peers: .peers/torch/bin/python .peers/mxnet/bin/python
+peers: .peers/torch/bin/python .peers/mxnet/bin/python .peers/mpich/bin/python .peers/mlx/bin/python
+
+# Compiles for some minutes: needs Debian's libopenmpi-dev, openmpi-bin, cmake and g++.
+peer-horovod: .peers/horovod/bin/python
 
 .peers/torch/bin/python:
 	$(PYTHON) -m venv .peers/torch
@@ -45,6 +48,20 @@ peers: .peers/torch/bin/python .peers/mxnet/bin/python
 .peers/mxnet/bin/python:
 	$(PYTHON) -m venv .peers/mxnet
 	.peers/mxnet/bin/pip install --quiet --disable-pip-version-check 'numpy<1.24' mxnet==1.9.1
+
+.peers/mpich/bin/python:
+	$(PYTHON) -m venv .peers/mpich
+	.peers/mpich/bin/pip install --quiet --disable-pip-version-check numpy mpi4py mpich
+
+.peers/mlx/bin/python:
+	$(PYTHON) -m venv .peers/mlx
+	.peers/mlx/bin/pip install --quiet --disable-pip-version-check numpy 'mlx[cpu]'
+
+.peers/horovod/bin/python:
+	$(PYTHON) -m venv .peers/horovod
+	.peers/horovod/bin/pip install --quiet --disable-pip-version-check 'setuptools<70' wheel 'numpy<1.24' mxnet==1.9.1 cloudpickle psutil pyyaml packaging cffi
+	HOROVOD_WITH_MXNET=1 HOROVOD_WITH_MPI=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 \
+	  .peers/horovod/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-cache-dir horovod==0.28.1
 
 lint: setup
 	$(BIN)/ruff check .

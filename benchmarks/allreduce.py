@@ -1,43 +1,55 @@
-"""Measures allreduce in the manner of the OSU benchmarks: median microseconds, algbw and busbw by size.
+"""Measures collectives in the manner of the OSU benchmarks: median microseconds and bandwidths by size, beside peers.
 
-    python benchmarks/allreduce.py                          two ranks, 4 B to 64 MiB, with MPI_Allreduce beside
-    python benchmarks/allreduce.py -n 4 --max 256M --peers none --json FILE --plot FILE.png
+    python benchmarks/allreduce.py                    allreduce, two ranks, 4 B to 64 MiB, all peers that are there
+    python benchmarks/allreduce.py -n 4 --max 256M --verbs all --peers mpi,gloo --json FILE --plot FILE.png
 
-Float32 sums in place, agreement headers included. `empty` reduces arrays from `collectives.empty`, `plain` ordinary
-ones, `mpi` is what mpi4py's Allreduce takes with the same MPI in the same processes. What is compared takes turns,
---repeats times, so that the machine's drift falls on all; a turn repeats its call for about 10 ms, and is over when
-the slowest rank has finished. algbw is bytes / seconds, busbw is algbw * 2(n-1)/n: the rate at which an ideal ring's
-links would run. Every turn's result is checked on every rank. One thread a rank.
+`empty` works on arrays from collectives.empty, as gradient buckets are, `plain` on ordinary ones, agreement headers
+included; `mpi` is the same MPI's own collective in the same processes. The peers are jobs of their own (`make peers`
+installs them under .peers/): mpich, gloo (PyTorch), mlx (its ring), horovod. `copy` is every rank copying the array:
+what the memory needs for an allreduce in place. All that is compared takes turns, --repeats times, so that the
+machine's drift falls on all; a turn repeats its call for about 10 ms and is over when the slowest rank has finished.
+Every result is checked on every rank before and after. Arrays are float32 unless --dtype says otherwise, one thread a
+rank. algbw is bytes / seconds; busbw is algbw times 2(n-1)/n (allreduce), (n-1)/n (reduce_scatter, allgather,
+alltoall), 1 (broadcast): the rate at which an ideal algorithm's links would run. `x faster` compares with the fastest
+of the peers in the run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from jobs import INSTALL, Job, JobEnded, python_of
 
 TURN = 0.01  # seconds
 MOST_CALLS = 500
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+ITEM = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+BUSBW = {
+    "allreduce": lambda n: 2 * (n - 1) / n,
+    "reduce_scatter": lambda n: (n - 1) / n,
+    "allgather": lambda n: (n - 1) / n,
+    "alltoall": lambda n: (n - 1) / n,
+    "broadcast": lambda n: 1.0,
+}
+OWN = ("empty", "plain")
+PEERS = ("mpi", *INSTALL)
 
 
 def parse_size(text: str) -> int:
     found = re.fullmatch(r"(\d+)([KMG]?)", text.upper())
     if not found or int(found[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: give bytes, or a number with K, M or G")
-    return max(4, int(found[1]) * UNITS[found[2]])
+    return int(found[1]) * UNITS[found[2]]
 
 
 def show_size(size: int) -> str:
@@ -45,106 +57,140 @@ def show_size(size: int) -> str:
     return f"{size} B" if unit == " " else f"{size / UNITS[unit]:g} {unit}iB"
 
 
-Contestants = dict[str, tuple[Callable[[int], np.ndarray], Callable[[np.ndarray], Any]]]
+def some_of(known: tuple[str, ...], what: str):
+    """A parser of comma-separated names, with `all` and `none`."""
+
+    def parse(text: str) -> list[str]:
+        names = list(known) if text == "all" else [] if text == "none" else text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no {what}: {', '.join(known)}, all or none")
+        return names
+
+    return parse
 
 
-def contestants(peers: list[str]) -> Contestants:
-    """By name: what makes an array of so many items, and what sums it over the ranks in place."""
-    import collectives as c
+class Contestant:
+    """One of those who take turns: a name in a job."""
 
-    found: Contestants = {
-        "empty": (c.empty, lambda x: c.allreduce_(x, c.Sum)),
-        "plain": (lambda count: np.empty(count, np.float32), lambda x: c.allreduce_(x, c.Sum)),
-    }
-    if "mpi" in peers:
-        from mpi4py import MPI
+    def __init__(self, job: Job, name: str) -> None:
+        self.job, self.name = job, name
+        self.out = ""  # why it takes no part any more
 
-        comm = MPI.COMM_WORLD.Dup()
-        found["mpi"] = (lambda count: np.empty(count, np.float32), lambda x: comm.Allreduce(MPI.IN_PLACE, x))
-    return found
+    def ask(self, do: str, **more: Any) -> list[dict[str, Any]]:
+        with self.job.turn():
+            return self.job.ask(do=do, contestant=self.name, **more)
 
+    def prepare(self, verb: str, count: int, dtype: str) -> bool:
+        """Whether it can do that; if so its result has been checked."""
+        if not all(answer["ready"] for answer in self.ask("prepare", verb=verb, count=count, dtype=dtype)):
+            return False
+        self.check()
+        return True
 
-def check(reduce: Callable[[np.ndarray], Any], x: np.ndarray, name: str) -> None:
-    """Sum numbers that float32 adds exactly and that differ on every rank and at every item."""
-    import collectives as c
+    def check(self) -> None:
+        wrong = [rank for rank, answer in enumerate(self.ask("check")) if not answer["right"]]
+        if wrong:
+            raise SystemExit(f"{self.name}: the result is wrong on rank {wrong[0]}")
 
-    pattern = np.arange(x.size, dtype=np.float32) % 1021
-    x[...] = pattern + c.rank()
-    reduce(x)
-    pattern *= c.size()
-    pattern += c.size() * (c.size() - 1) // 2
-    if not np.array_equal(x, pattern):
-        raise SystemExit(f"{name}: the sum of {x.size} items is wrong on rank {c.rank()}")
-
-
-def turn(reduce: Callable[[np.ndarray], Any], x: np.ndarray, calls: int) -> float:
-    """Seconds a call, on the rank that took longest."""
-    import collectives as c
-
-    x[...] = 0  # sums of sums would overflow, and take longer
-    c.barrier()
-    start = time.perf_counter()
-    for _ in range(calls):
-        reduce(x)
-    return float(c.allreduce(np.float64(time.perf_counter() - start), c.Max)) / calls
+    def take_turn(self, calls: int) -> float:
+        """Seconds a call, on the rank that took longest."""
+        return max(answer["seconds"] for answer in self.ask("turn", calls=calls))
 
 
-def measure(size: int, compared: Contestants, repeats: int) -> dict[str, float]:
-    """Median microseconds of each contestant at one size."""
-    import collectives as c
-
-    entered = {name: (reduce, make(size // 4)) for name, (make, reduce) in compared.items()}
-    calls = {}
-    for name, (reduce, x) in entered.items():
-        check(reduce, x, name)
-        once = turn(reduce, x, 1)
-        calls[name] = int(c.broadcast(np.int64(min(MOST_CALLS, max(1, TURN / once))), 0))
-    times: dict[str, list[float]] = {name: [] for name in entered}
-    for _ in range(repeats):
-        for name, (reduce, x) in entered.items():
-            times[name].append(turn(reduce, x, calls[name]))
-    for name, (reduce, x) in entered.items():
-        check(reduce, x, name)
-    return {name: statistics.median(values) * 1e6 for name, values in times.items()}
+@contextlib.contextmanager
+def losing(contestants: list[Contestant], one: Contestant) -> Iterator[None]:
+    """A peer whose job ends takes no part any more; without our own there is nothing to measure."""
+    try:
+        yield
+    except JobEnded as end:
+        if one.job.name == "ringtrain":
+            raise SystemExit(str(end)) from None
+        for other in contestants:
+            if other.job is one.job:
+                other.out = str(end)
+        print(f"# {end}", file=sys.stderr)
 
 
-def worker(args: argparse.Namespace) -> None:
-    """One rank; rank 0 shows and writes the figures."""
-    import collectives as c
-
-    c.init()
-    about = {"ranks": c.size(), "cores": os.cpu_count(), "machine": platform.machine(), "mpi": mpi_version()}
-    names = ["empty", "plain", *args.peers]
-    if c.rank() == 0:
-        print(
-            f"allreduce, float32, in place, {c.size()} ranks on {about['cores']} cores "
-            f"({about['machine']}), {about['mpi']}"
-        )
-        header = "".join(f"{name + ' us':>12} {'algbw':>8} {'busbw':>8}" for name in names)
-        print(f"{'size':>9} {header}   bandwidths in GB/s", flush=True)
-    rows: list[dict[str, float]] = []
-    compared = contestants(args.peers)
-    size = args.min
-    while size <= args.max:
-        median = measure(size, compared, args.repeats)
-        rows.append({"bytes": size, **median})
-        if c.rank() == 0:
-            print(f"{show_size(size):>9} " + "".join(cells(size, median[name], c.size()) for name in names), flush=True)
-        size *= args.factor
-    if c.rank() == 0:
-        Path(args.worker).write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
-    c.shutdown()
+def measure(contestants: list[Contestant], verb: str, size: int, ranks: int, args: argparse.Namespace) -> dict:
+    """Median microseconds of each contestant at one size, or the nearest that the ranks can divide."""
+    item = ITEM[args.dtype]
+    count = size // item if verb in ("allreduce", "broadcast") else max(1, size // (item * ranks)) * ranks
+    times: dict[str, list[float]] = {}
+    calls: dict[str, int] = {}
+    for turn in range(args.repeats + 2):
+        for one in contestants:
+            if one.out or (turn and one.name not in calls):
+                continue
+            with losing(contestants, one):
+                if turn == 0:
+                    if one.prepare(verb, count, args.dtype):
+                        calls[one.name] = int(min(MOST_CALLS, max(1, TURN / one.take_turn(1))))
+                elif turn <= args.repeats:
+                    times.setdefault(one.name, []).append(one.take_turn(calls[one.name]))
+                else:
+                    one.check()
+                    one.ask("drop")
+    us = {one.name: statistics.median(times[one.name]) * 1e6 for one in contestants if times.get(one.name)}
+    return {"verb": verb, "bytes": count * item, "us": us}
 
 
-def cells(size: int, microseconds: float, ranks: int) -> str:
-    algbw = size / microseconds / 1e3  # GB/s
-    return f"{microseconds:>12,.1f} {algbw:>8.2f} {algbw * 2 * (ranks - 1) / ranks:>8.2f}"
+def best_peer(us: dict[str, float]) -> float | None:
+    return min((us[name] for name in us if name in PEERS), default=None)
 
 
-def mpi_version() -> str:
-    from mpi4py import MPI
+def header(names: list[str]) -> str:
+    cells = "".join(f"{name + ' us':>12}" + (f" {'algbw':>7} {'busbw':>7}" if name in OWN else "") for name in names)
+    return f"{'size':>9}{cells}   empty, plain x faster"
 
-    return " ".join(re.split(r"[,\n]", MPI.Get_library_version())[0].strip("\0 ").split())
+
+def line(row: dict[str, Any], names: list[str], ranks: int) -> str:
+    us, cells = row["us"], ""
+    for name in names:
+        cells += f"{us[name]:>12,.1f}" if name in us else f"{'-':>12}"
+        if name in OWN:
+            algbw = row["bytes"] / us[name] / 1e3  # GB/s
+            cells += f" {algbw:>7.2f} {algbw * BUSBW[row['verb']](ranks):>7.2f}"
+    best = best_peer(us)
+    ratios = "".join(f"{best / us[name]:>9.2f}" for name in OWN) if best else ""
+    return f"{show_size(row['bytes']):>9}{cells}   {ratios}"
+
+
+def start(peers: list[str], ranks: int) -> list[Job]:
+    """Our own job, and those of the peers that are there."""
+    jobs = [Job("ringtrain", ranks)]
+    for peer in peers:
+        if peer == "mpi":
+            continue
+        if not python_of(peer).exists():
+            print(f"# {peer} is not installed and left out: {INSTALL[peer]}", file=sys.stderr)
+            continue
+        try:
+            jobs.append(Job(peer, ranks))
+        except JobEnded as end:
+            print(f"# {end}", file=sys.stderr)
+    return jobs
+
+
+def run(args: argparse.Namespace, jobs: list[Job]) -> dict[str, Any]:
+    wanted = {*OWN, "copy", *args.peers}
+    contestants = [Contestant(job, name) for job in jobs for name in job.contestants if name in wanted]
+    versions = {job.name: job.version for job in jobs}
+    about = {"ranks": args.ranks, "cores": os.cpu_count(), "machine": platform.machine(), "dtype": args.dtype}
+    print(f"{args.dtype}, {args.ranks} ranks on {about['cores']} cores ({about['machine']}), bandwidths in GB/s")
+    print("; ".join(f"{'mpi' if name == 'ringtrain' else name}: {version}" for name, version in versions.items()))
+    rows = []
+    for verb in args.verbs:
+        names = [one.name for one in contestants if verb == "allreduce" or one.name != "copy"]
+        print(f"{verb}{', in place' if verb in ('allreduce', 'broadcast') else ''}\n{header(names)}", flush=True)
+        size = max(args.min, ITEM[args.dtype])
+        while size <= args.max:
+            rows.append(measure(contestants, verb, size, args.ranks, args))
+            print(line(rows[-1], names, args.ranks), flush=True)
+            size *= args.factor
+    for row in rows:
+        row["algbw"] = {name: row["bytes"] / us / 1e3 for name, us in row["us"].items()}
+        row["busbw"] = {name: gb * BUSBW[row["verb"]](args.ranks) for name, gb in row["algbw"].items()}
+    return {**about, "versions": versions, "rows": rows}
 
 
 def plot(found: dict[str, Any], path: str) -> None:
@@ -153,21 +199,22 @@ def plot(found: dict[str, Any], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    labels = {
-        "empty": "arrays from collectives.empty",
-        "plain": "ordinary arrays",
-        "mpi": f"Allreduce of {found['mpi']}",
-    }
+    rows = [row for row in found["rows"] if row["verb"] == found["rows"][0]["verb"]]
+    labels = {"empty": "ringtrain, collectives.empty", "plain": "ringtrain, ordinary arrays", "copy": "copying it"}
+    labels["mpi"] = found["versions"]["ringtrain"]
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    sizes = [row["bytes"] for row in found["rows"]]
-    for name, label in labels.items():
-        if name in found["rows"][0]:
-            axes.loglog(sizes, [row[name] for row in found["rows"]], "o-", markersize=3, label=label, base=2)
-    axes.set_yscale("log", base=10)
-    axes.set_xticks(sizes[::2], [show_size(size) for size in sizes[::2]], rotation=45)
-    axes.set(xlabel="bytes", ylabel="microseconds", title=f"allreduce, float32, {found['ranks']} ranks on one host")
+    for name in dict.fromkeys(name for row in rows for name in row["us"]):
+        points = [(row["bytes"], row["us"][name]) for row in rows if name in row["us"]]
+        style = "k:" if name == "copy" else "o-" if name in OWN else ".--"
+        axes.plot(*zip(*points, strict=True), style, markersize=4, label=labels.get(name, name))
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    sizes = [row["bytes"] for row in rows][:: max(1, len(rows) // 8)]
+    axes.set_xticks(sizes, [show_size(size) for size in sizes], rotation=45)
+    title = f"{rows[0]['verb']}, {found['dtype']}, {found['ranks']} ranks on one host of {found['cores']} cores"
+    axes.set(xlabel="bytes", ylabel="microseconds", title=title)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
 
@@ -177,29 +224,30 @@ def main() -> None:
     parser.add_argument("--min", type=parse_size, default="4", metavar="SIZE")
     parser.add_argument("--max", type=parse_size, default="64M", metavar="SIZE")
     parser.add_argument("--factor", type=int, default=4, help="between sizes (default: 4)")
-    parser.add_argument("--peers", choices=["mpi", "none"], default="mpi", help="what to compare with (default: mpi)")
-    parser.add_argument("--repeats", type=int, default=15)
+    verbs = some_of(tuple(BUSBW), "verb")
+    parser.add_argument("--verbs", type=verbs, default="allreduce", help=f"{', '.join(BUSBW)}, or all")
+    peers = some_of(PEERS, "peer")
+    parser.add_argument("--peers", type=peers, default="all", help=f"{', '.join(PEERS)}, all (default) or none")
+    parser.add_argument("--dtype", choices=ITEM, default="float32")
+    parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE.png")
-    parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.ranks < 2 or args.factor < 2 or args.repeats < 1:
-        parser.error("ranks and factor must be 2 or more, repeats 1 or more")
-    args.peers = [] if args.peers == "none" else [args.peers]
-    if args.worker:
-        worker(args)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "figures.json"
-        launch = [sys.executable, "-m", "ringtrain", "run", "-n", str(args.ranks), "--threads", "1"]
-        status = subprocess.run([*launch, __file__, "--worker", str(out), *sys.argv[1:]]).returncode
-        if status or not out.exists():
-            raise SystemExit(f"the run of {args.ranks} ranks failed with status {status}")
-        text = out.read_text()
+    if args.ranks < 2 or args.factor < 2 or args.repeats < 1 or not args.verbs:
+        parser.error("ranks and factor must be 2 or more, repeats 1 or more, and there must be a verb")
+    for file in filter(None, (args.json, args.plot)):
+        if not Path(file).absolute().parent.is_dir():
+            parser.error(f"{file}: there is no such folder")
+    jobs = start(args.peers, args.ranks)
+    try:
+        found = run(args, jobs)
+    finally:
+        for job in jobs:
+            job.close()
     if args.json:
-        Path(args.json).write_text(text)
+        Path(args.json).write_text(json.dumps(found, indent=2) + "\n")
     if args.plot:
-        plot(json.loads(text), args.plot)
+        plot(found, args.plot)
 
 
 if __name__ == "__main__":

