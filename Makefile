@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(MPI)
 RUN   := $(BIN)/ringtrain run
 
-.PHONY: setup train test test-serial test-mpi bench peers peer-horovod lint clean
+.PHONY: setup train test test-serial test-mpi test-gpu bench peers peer-horovod lint clean
 
 setup: $(READY)
 
@@ -29,6 +29,12 @@ test-serial: setup
 
 test-mpi: setup
 	for n in 2 3 4; do $(RUN) -n $$n -m pytest -q --with-mpi --only-mpi tests/mpi || exit 1; done
+
+# For a machine with an NVIDIA GPU and CuPy in the environment (pip install '.[cuda13]' or '.[cuda12]'). Two ranks
+# share the GPU where there is one; with two GPUs or more they use NCCL.
+test-gpu: setup
+	$(BIN)/python -c 'import sys, cupy; sys.exit(not cupy.cuda.is_available() and "CuPy finds no GPU")'
+	for n in 1 2; do $(RUN) -n $$n -m pytest -q --with-mpi --only-mpi tests/gpu || exit 1; done
 
 bench: setup
 	$(BIN)/python benchmarks/allreduce.py

@@ -1,4 +1,4 @@
-"""Collective communication of NumPy arrays: one program, many processes, the same call in each.
+"""Collective communication of NumPy and CuPy arrays: one program, many processes, the same call in each.
 
     import collectives as c
     c.init()

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .device import library
+
 
 class Fused:
-    """Copies of arrays, laid end to end by dtype: `buffers` are the flat arrays to communicate."""
+    """Copies of arrays of one kind, laid end to end by dtype: `buffers` are the flat arrays to communicate."""
 
     def __init__(self, arrays: Sequence[np.ndarray]):
         totals: dict[np.dtype, int] = {}
         for array in arrays:
             totals[array.dtype] = totals.get(array.dtype, 0) + array.size
-        by_dtype = {dtype: np.empty(total, dtype) for dtype, total in totals.items()}
+        by_dtype = {dtype: library(arrays[0]).empty(total, dtype) for dtype, total in totals.items()}
         used = dict.fromkeys(totals, 0)
         self.views = []
         for array in arrays:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import joining, p2p, routes, verbs
+from .device import is_gpu, to_gpu, to_host
 from .header import Call
 from .link import Link
 from .membership import Membership
@@ -30,7 +31,13 @@ class Group(Membership):
 
     Data is copied from arguments before a call returns unless a verb ends in an underscore: those
     work in place, on an array that must not be touched until an async call's handle has been waited
-    for. Results are the same bits on every rank and in every run.
+    for. Results are the same bits on every rank and, of NumPy arrays, in every run.
+
+    CuPy arrays give CuPy arrays. A call takes what the array's current stream has been given to compute, and
+    its results are ready on every stream when it returns or its handle has been waited for. They travel by
+    NCCL where every rank has a GPU of its own (see `nccl` for what that changes in rounding), and through
+    page-locked host memory otherwise. An array is of one kind on all ranks, NumPy's or CuPy's, else
+    MismatchError; `send` and `recv` may differ. A rank keeps to one GPU in a group.
     """
 
     def __init__(self, ranks: Sequence[int], parent: "Group | None" = None):
@@ -292,8 +299,12 @@ class Group(Membership):
         return self._run("gather", verbs.gather, self.size, x, root, name)
 
     def scatter(self, xs: Sequence[Any] | None, root: int, *, name: str | None = None) -> np.ndarray:
-        """xs[rank] of root, of any shape and dtype, as a new array; the others' xs is not looked at."""
-        return self._run("scatter", lambda: verbs.scatter(self.size, self.rank, xs, root, name))
+        """xs[rank] of root, of any shape and dtype, as a new array; the others' xs is not looked at.
+
+        It is a CuPy array, on the current GPU, where the root's is one.
+        """
+        own, from_gpu = self._run("scatter", lambda: verbs.scatter(self.size, self.rank, xs, root, name))
+        return to_gpu(own) if from_gpu else own
 
     def broadcast_object(self, obj: Any, root: int, *, name: str | None = None) -> Any:
         """Root's picklable object; the others' is not looked at."""
@@ -302,7 +313,7 @@ class Group(Membership):
 
     def allgather_object(self, obj: Any, *, name: str | None = None) -> list[Any]:
         """A list of every rank's picklable object."""
-        everyone = self._run("allgather_object", verbs.allgather_object, obj, name)
+        everyone = self._run("allgather_object", lambda: verbs.allgather_object(obj, name))
         return [pickle.loads(data) for data in everyone]
 
     def barrier(self, timeout: float | None = None) -> None:
@@ -333,22 +344,24 @@ class Group(Membership):
         """
         link = self._here("send")
         p2p.check(link, to, tag)
-        array = verbs.as_array(x)
+        array = to_host(x) if is_gpu(x) else verbs.as_array(x)
         self._guarded(f"send to rank {self.ranks[to]}", lambda: p2p.send(link, array, to, tag), to)
 
     def recv(self, like: Any, source: int, tag: int = 0) -> np.ndarray:
         """A new array from a rank that calls `send`, of the shape and dtype of `like`.
 
-        Raises MismatchError, on this rank, when something else arrives.
+        It is CuPy's if `like` is, whatever was sent; CuPy arrays travel through host memory. Raises
+        MismatchError, on this rank, when something of another shape or dtype arrives.
         """
         link = self._here("recv")
         p2p.check(link, source, tag)
         model = verbs.as_array(like)
-        return self._guarded(
+        received = self._guarded(
             f"recv from rank {self.ranks[source]}",
             lambda: p2p.recv(link, model, source, tag, self.ranks),
             source,
         )
+        return to_gpu(received, like.device.id) if is_gpu(like) else received
 
 
 #: all ranks; it speaks from `collectives.init()` to `collectives.shutdown()`

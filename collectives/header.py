@@ -55,6 +55,8 @@ class Call(NamedTuple):
     root: int | None = None
     #: what else must agree, for instance the shapes of a group of arrays
     detail: tuple | str | None = None
+    #: whose arrays they are, if not NumPy's
+    memory: str | None = None
 
     @property
     def refused(self) -> bool:
@@ -75,6 +77,8 @@ class Call(NamedTuple):
         text = self.verb + (f" {self.name!r}" if self.name else "")
         if self.dtype is not None:
             text += f" {self.array}"
+        if self.memory is not None:
+            text += f" of {self.memory}"
         if self.op is not None:
             text += f" op={self.op!r}"
         if self.prescale != 1 or self.postscale != 1:

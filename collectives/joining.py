@@ -7,6 +7,8 @@ Nobody pays for this before the first rank joins.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,18 @@ def adapted(work: Work, call: Call, ranks: Sequence[int], live: Sequence[int]) -
         return _stand_in(call, len(ranks), len(live))
     if work.reduction is not None:
         work.reduction.size = len(live)
+    if work.call.memory is not None:
+        return work._replace(move=partial(_through_host, work.move))
     return work
+
+
+def _through_host(move: Callable[[Link], Any], link: Link) -> Any:
+    """Move CuPy arrays where those who have joined can reach them: they bring NumPy arrays."""
+    link.gpu.through_host = True
+    try:
+        return move(link)
+    finally:
+        link.gpu.through_host = False
 
 
 def _refusal(call: Call, live: Sequence[int]) -> str:

@@ -46,6 +46,8 @@ class Link(ABC):
     #: the group's ranks in the world, and seconds without an answer after which a wait raises StallError
     ranks: tuple[int, ...]
     timeout: float
+    #: where this rank's CuPy arrays are moved, from the first on: a `gpu.Gpu`
+    gpu: Any = None
 
     @cached_property
     def books(self) -> Books:

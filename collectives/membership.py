@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import joining, verbs
+from .device import device_of
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
+from .gpu import gpu_of
 from .header import REFUSED, Agreement, Call, Repeat, name_ranks
 from .link import CALLS, NANOSECONDS, Link
 from .progress import Handle, Progress
@@ -83,6 +85,8 @@ class Membership:
         failures = [child._close() for child in self._children]
         self._progress.close()
         failures.append(self._failure)
+        if self._link is not None and self._link.gpu is not None:
+            self._link.gpu.close(self._failure is not None)
         self._attach(None, ())
         return next((failure for failure in failures if failure), None)
 
@@ -147,7 +151,10 @@ class Membership:
     def _work(self, verb: str, build: Callable[..., Work], args: tuple) -> Work:
         """What build makes of the arguments; if that is an error the other ranks must still be told."""
         try:
-            return build(*args)
+            device = device_of(args)
+            if device is None:
+                return build(*args)
+            return gpu_of(self._here(verb), device).prepare(build, args)
         except Exception as problem:
             call = Call(verb, detail=f"{REFUSED}{problem}")
             return Work(call, lambda link: None, problem)

@@ -10,16 +10,21 @@
                                                                               a local rank between (hierarchy)
     each on its own          larger                  16-bit floats            wide reduce-scatter, ring allgather
                              larger                  any other                pipelined ring (ring)
+    CuPy, one GPU a rank     any                     what NCCL has            NCCL (nccl)
+    CuPy otherwise           any                     any                      through page-locked host memory and
+                                                                              the routes above (device)
 
 The choice depends only on what the agreement header has compared, so all ranks take the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
-from . import exchange, ring
+from . import exchange, nccl, ring
+from .device import into, is_gpu, library, pinned, to_host
 from .link import Link, WholeLink
 from .reduce import Op, Reduction, is_wide
 
@@ -35,6 +40,8 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
         return
     if link.size == 1:
         _alone(flat, reduction)
+    elif is_gpu(flat):
+        _allreduce_on_gpu(link, flat, reduction)
     elif flat.nbytes <= link.small and _link_combines(link, flat.dtype, reduction.op):
         reduction.prepare(flat)
         link.allreduce(flat, reduction.ufunc)
@@ -50,6 +57,8 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction) -> None:
 def reduce_scatter(link: Link, flat: np.ndarray, bounds: list[int], reduction: Reduction) -> np.ndarray:
     """flat[bounds[r]:bounds[r+1]] reduced on rank r, as a new array."""
     first, last = bounds[link.rank : link.rank + 2]
+    if is_gpu(flat) and link.size > 1:
+        return _reduce_scatter_on_gpu(link, flat, bounds, reduction)
     if isinstance(link, WholeLink):
         out = np.empty(last - first, flat.dtype)
         if flat.size:
@@ -97,7 +106,9 @@ def broadcast(link: Link, flat: np.ndarray, root: int) -> None:
     """Root's contiguous flat into that of every rank."""
     if link.size == 1 or flat.size == 0:
         return
-    if flat.nbytes <= link.small or isinstance(link, WholeLink):
+    if is_gpu(flat):
+        _broadcast_on_gpu(link, flat, root)
+    elif flat.nbytes <= link.small or isinstance(link, WholeLink):
         link.broadcast(as_bytes(flat), root)
     else:
         exchange.broadcast(link, as_bytes(flat), root)
@@ -118,6 +129,9 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         return
     if out.size == 0:
         return
+    if is_gpu(out):
+        _allgather_on_gpu(link, own.reshape(-1), out, bounds)
+        return
     if isinstance(link, WholeLink):
         link.gather_segments(out, bounds, own.reshape(-1))
         return
@@ -127,6 +141,89 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         return
     out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
     ring.allgather(link, out, bounds)
+
+
+def alltoall(link: Link, own: np.ndarray, out: np.ndarray, leaving: Sequence[int], arriving: Sequence[int]) -> None:
+    """Flat own[leaving[p]:leaving[p+1]] to each peer p, and theirs into flat out[arriving[p]:arriving[p+1]]."""
+    if link.size == 1:
+        out[...] = own
+    elif is_gpu(own):
+        _alltoall_on_gpu(link, own, out, leaving, arriving)
+    else:
+        exchange.alltoall(link, _cut(own, leaving), _cut(out, arriving))
+
+
+def _cut(flat: np.ndarray, bounds: Sequence[int]) -> list[np.ndarray]:
+    return [flat[start:stop] for start, stop in pairwise(bounds)]
+
+
+def gather(link: Link, own: np.ndarray, parts: Sequence[np.ndarray], root: int) -> None:
+    """Flat own of each rank into flat parts[rank] on the root; `parts` is ignored elsewhere."""
+    if not is_gpu(own) or link.size == 1:
+        exchange.gather(link, own, parts, root)
+        return
+    hosts = [pinned(part.shape, part.dtype) for part in parts]
+    exchange.gather(link, to_host(own), hosts, root)
+    for host, part in zip(hosts, parts, strict=True):
+        into(host, part)
+
+
+# -- CuPy arrays: by NCCL, or through the host ---------------------------------------------------------
+
+
+def _allreduce_on_gpu(link: Link, flat: Any, reduction: Reduction) -> None:
+    communicator = link.gpu.nccl(link)
+    if communicator is not None and nccl.reduces(flat.dtype, reduction.op):
+        communicator.allreduce(flat, reduction)
+        return
+    host = to_host(flat)
+    allreduce(link, host, reduction)
+    into(host, flat)
+
+
+def _reduce_scatter_on_gpu(link: Link, flat: Any, bounds: list[int], reduction: Reduction) -> Any:
+    out = library(flat).empty(bounds[link.rank + 1] - bounds[link.rank], flat.dtype)
+    communicator = link.gpu.nccl(link)
+    if communicator is not None and nccl.reduces(flat.dtype, reduction.op):
+        if flat.size:
+            communicator.reduce_scatter(flat, bounds, reduction, out)
+        return out
+    into(reduce_scatter(link, to_host(flat), bounds, reduction), out)
+    return out
+
+
+def _broadcast_on_gpu(link: Link, flat: Any, root: int) -> None:
+    communicator = link.gpu.nccl(link)
+    if communicator is not None:
+        communicator.broadcast(flat, root)
+        return
+    host = to_host(flat) if link.rank == root else pinned(flat.shape, flat.dtype)
+    broadcast(link, host, root)
+    if link.rank != root:
+        into(host, flat)
+
+
+def _allgather_on_gpu(link: Link, own: Any, out: Any, bounds: list[int]) -> None:
+    communicator = link.gpu.nccl(link)
+    if communicator is not None:
+        communicator.allgather(own, out, bounds)
+        return
+    host = pinned(out.shape, out.dtype)
+    allgather(link, to_host(own), host, bounds)
+    into(host, out)
+
+
+def _alltoall_on_gpu(link: Link, own: Any, out: Any, leaving: Sequence[int], arriving: Sequence[int]) -> None:
+    communicator = link.gpu.nccl(link)
+    if communicator is not None:
+        communicator.alltoall(own, out, leaving, arriving)
+        return
+    host = pinned(out.shape, out.dtype)
+    alltoall(link, to_host(own), host, leaving, arriving)
+    into(host, out)
+
+
+# -- small messages of the verbs' own -------------------------------------------------------------------
 
 
 def allgather_bytes(link: Link, data: bytes) -> list[memoryview]:

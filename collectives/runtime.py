@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import memory
+from . import memory, nccl
 from .errors import CollectiveError
 from .group import world
 from .header import Call
@@ -74,7 +74,8 @@ def init(comm: Any = None, timeout: float = 300.0) -> None:
 
     comm: an mpi4py intracommunicator whose ranks are the world; None takes all that the launcher
     started, or one rank without a launcher. timeout: seconds that a collective may go without an
-    answer before it raises StallError. Does nothing in a process that has joined already.
+    answer before it raises StallError. Does nothing in a process that has joined already. With
+    RINGTRAIN_NCCL=0 CuPy arrays go through host memory everywhere.
 
     Raises CollectiveError where a launcher started processes that cannot find each other. From now
     on, with MPI, an exception that nothing catches ends all ranks.
@@ -82,6 +83,7 @@ def init(comm: Any = None, timeout: float = 300.0) -> None:
     if timeout <= 0:
         raise ValueError(f"timeout={timeout} must be a positive number of seconds")
     if _process.place is None:
+        nccl.configure()
         _process.join(comm, timeout)
         atexit.unregister(_at_exit)  # one call at exit, however often the job is joined
         atexit.register(_at_exit)

@@ -127,6 +127,7 @@ class SharedLink(WholeLink):
         self.kernels: ModuleType = shared_kernels
         self.again = direct(shared_kernels.again)
         self.base, self.rank, self.size = base, base.rank, base.size
+        self.ranks, self.timeout = base.ranks, base.timeout
         self.arena, self._mappings, self._crowded = arena, mappings, crowded
         self._lines, self.board = lines, lines.ctypes.data
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
@@ -161,6 +162,9 @@ class SharedLink(WholeLink):
 
     def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
         self.base.wait(requests, timeout)
+
+    def check(self) -> None:
+        self.base.check()
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         base = self.base.sub(ranks)

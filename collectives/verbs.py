@@ -7,12 +7,12 @@ ranks first, and an argument that is wrong on one rank only must not leave the o
 
 import pickle
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import exchange, reduce, ring, routes
+from .device import duplicate, is_gpu, library, of_one_kind, to_host
 from .fusion import Fused
 from .header import Arrays, Call
 from .link import Link, Offer
@@ -36,17 +36,24 @@ class Work(NamedTuple):
     nbytes: int = 0
 
 
-def as_array(x: Any) -> np.ndarray:
+def as_array(x: Any) -> Any:
+    """x as the array that it is, NumPy's or CuPy's, or else as a NumPy array."""
+    if is_gpu(x):
+        return x
+    if not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__"):
+        raise TypeError(f"a {type(x).__name__} on a GPU: pass cupy.asarray(x), which shares its memory")
     array = np.asarray(x)
     if array.dtype.hasobject:
         raise TypeError(f"{array.dtype} arrays hold Python objects: use broadcast_object or allgather_object")
     return array
 
 
-def as_target(x: Any) -> np.ndarray:
+def as_target(x: Any) -> Any:
     """An array that a result can be written to."""
+    if is_gpu(x):
+        return x
     if not isinstance(x, np.ndarray):
-        raise TypeError(f"a result can be written to a NumPy array in place, not to {type(x).__name__}")
+        raise TypeError(f"a result can be written to a NumPy or CuPy array in place, not to {type(x).__name__}")
     if not x.flags.writeable:
         raise ValueError("this array is read-only: use the verb without the trailing underscore")
     return as_array(x)
@@ -54,14 +61,14 @@ def as_target(x: Any) -> np.ndarray:
 
 def snapshot(x: Any) -> Any:
     """A copy of an array that its owner may change while work is under way."""
-    return x.copy() if isinstance(x, np.ndarray) else x
+    return duplicate(x) if isinstance(x, np.ndarray) or is_gpu(x) else x
 
 
-def _rows(x: Any, verb: str) -> np.ndarray:
+def _rows(x: Any, verb: str) -> Any:
     """x as a C-contiguous array with a first axis."""
     array = as_array(x)
     if array.ndim:
-        return np.ascontiguousarray(array)
+        return library(array).ascontiguousarray(array)
     raise ValueError(f"{verb} works along the first axis and was given a 0-d array: pass x.reshape(1)")
 
 
@@ -81,7 +88,7 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
     reduce.check(array.dtype, op, prescale, postscale)
     reduction = Reduction(op, size, float(prescale), float(postscale))
     direct = in_place and array.flags.c_contiguous
-    flat = array.reshape(-1) if direct else np.array(array, order="C").reshape(-1)
+    flat = array.reshape(-1) if direct else duplicate(array).reshape(-1)
 
     def move(link: Link) -> np.ndarray:
         routes.allreduce(link, flat, reduction)
@@ -100,6 +107,7 @@ def grouped_allreduce(
     size: int, xs: Sequence[Any], op: Op, name: str | None, prescale: float, postscale: float, in_place: bool
 ) -> Work:
     arrays = [as_target(x) if in_place else as_array(x) for x in xs]
+    of_one_kind(arrays)
     for array in arrays:
         reduce.check(array.dtype, op, prescale, postscale)
     reduction = Reduction(op, size, float(prescale), float(postscale))
@@ -123,7 +131,7 @@ def allgather(size: int, x: Any, name: str | None) -> Work:
 
     def move(link: Link) -> np.ndarray:
         rows = routes.offsets(routes.allgather_counts(link, len(own))[:, 0]) if size > 1 else [0, len(own)]
-        out = np.empty((rows[-1], *own.shape[1:]), own.dtype)
+        out = library(own).empty((rows[-1], *own.shape[1:]), own.dtype)
         routes.allgather(link, own, out.reshape(-1), [row * _row_size(own) for row in rows])
         return out
 
@@ -132,6 +140,7 @@ def allgather(size: int, x: Any, name: str | None) -> Work:
 
 def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
     own, target = _rows(x, "allgather_into"), as_target(out)
+    of_one_kind((own, target))
     wanted = (size * len(own), *own.shape[1:])
     if target.shape != wanted or target.dtype != own.dtype:
         raise ValueError(
@@ -140,7 +149,7 @@ def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
         )
 
     def move(link: Link) -> np.ndarray:
-        flat = target.reshape(-1) if target.flags.c_contiguous else np.empty(target.size, target.dtype)
+        flat = target.reshape(-1) if target.flags.c_contiguous else library(own).empty(target.size, target.dtype)
         routes.allgather(link, own, flat, [rank * own.size for rank in range(size + 1)])
         if not target.flags.c_contiguous:
             target[...] = flat.reshape(wanted)
@@ -153,7 +162,7 @@ def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) ->
     array = as_target(x) if in_place else as_array(x)
     root = _peer(root, size, "root")
     direct = in_place and array.flags.c_contiguous
-    flat = array.reshape(-1) if direct else np.array(array, order="C").reshape(-1)
+    flat = array.reshape(-1) if direct else duplicate(array).reshape(-1)
 
     def move(link: Link) -> np.ndarray:
         routes.broadcast(link, flat, root)
@@ -195,33 +204,32 @@ def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) 
     def move(link: Link) -> Any:
         outgoing = np.array(counts, np.int64)
         incoming = np.empty_like(outgoing)
-        exchange.alltoall(link, np.split(outgoing, size), np.split(incoming, size))
-        out = np.empty((int(incoming.sum()), *own.shape[1:]), own.dtype)
-        exchange.alltoall(link, _parts(own, counts), _parts(out, incoming))
+        routes.alltoall(link, outgoing, incoming, range(size + 1), range(size + 1))
+        out = library(own).empty((int(incoming.sum()), *own.shape[1:]), own.dtype)
+        routes.alltoall(link, own.reshape(-1), out.reshape(-1), _bounds(own, counts), _bounds(out, incoming))
         return out if splits is None else (out, incoming)
 
     detail = "even splits" if splits is None else "splits given"
     return Work(Call("alltoall", name, own.dtype, (None, *own.shape[1:]), detail=detail), move, nbytes=own.nbytes)
 
 
-def _parts(array: np.ndarray, counts: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-    """Flat views of consecutive groups of rows."""
-    width, flat = _row_size(array), array.reshape(-1)
-    return [flat[start * width : stop * width] for start, stop in pairwise(routes.offsets(counts))]
+def _bounds(array: Any, counts: Sequence[int] | np.ndarray) -> list[int]:
+    """Offsets, in items, of consecutive groups of rows."""
+    return [row * _row_size(array) for row in routes.offsets(counts)]
 
 
 def gather(size: int, x: Any, root: int, name: str | None) -> Work:
-    own = np.ascontiguousarray(as_array(x))
-    shape = np.shape(x)
+    array = as_array(x)
+    own, shape = library(array).ascontiguousarray(array), array.shape
     root = _peer(root, size, "root")
 
     def move(link: Link) -> list[np.ndarray] | None:
         said = routes.allgather_bytes(link, pickle.dumps(shape))
         if link.rank != root:
-            exchange.gather(link, own.reshape(-1), [], root)
+            routes.gather(link, own.reshape(-1), [], root)
             return None
-        parts = [np.empty(pickle.loads(said_shape), own.dtype) for said_shape in said]
-        exchange.gather(link, own.reshape(-1), [part.reshape(-1) for part in parts], root)
+        parts = [library(own).empty(pickle.loads(said_shape), own.dtype) for said_shape in said]
+        routes.gather(link, own.reshape(-1), [part.reshape(-1) for part in parts], root)
         return parts
 
     return Work(Call("gather", name, own.dtype, root=root), move, nbytes=own.nbytes)
@@ -234,15 +242,16 @@ def scatter(size: int, rank: int, xs: Sequence[Any] | None, root: int, name: str
         if xs is None or len(xs) != size:
             given = "None" if xs is None else f"{len(xs)} arrays"
             raise ValueError(f"scatter needs one array a rank from its root: {size}, and was given {given}")
-        parts = [np.array(as_array(x), order="C") for x in xs]
-    plan = pickle.dumps([(part.shape, part.dtype) for part in parts])
+        parts = [to_host(x) if is_gpu(x) else duplicate(as_array(x)) for x in xs]
+    plan = pickle.dumps([(part.shape, part.dtype, is_gpu(x)) for part, x in zip(parts, xs or (), strict=False)])
 
-    def move(link: Link) -> np.ndarray:
+    def move(link: Link) -> tuple[np.ndarray, bool]:
+        """The array, in host memory, and whether it was CuPy's."""
         said = broadcast_bytes(link, plan, root)
-        shape, dtype = pickle.loads(said)[link.rank]
+        shape, dtype, from_gpu = pickle.loads(said)[link.rank]
         own = np.empty(shape, dtype)
         exchange.scatter(link, [part.reshape(-1) for part in parts], own.reshape(-1), root)
-        return own
+        return own, from_gpu
 
     return Work(Call("scatter", name, root=root), move, nbytes=sum(part.nbytes for part in parts))
 
