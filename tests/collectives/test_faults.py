@@ -374,11 +374,11 @@ def test_a_rank_without_shared_memory_sends_all_over_mpi_with_one_warning():
     status, stdout, stderr, _ = run(
         """
 from mpi4py import MPI
-from collectives import mpi_job
+from collectives import topology
 def none_left():
     raise OSError("memory is used up here")
 if MPI.COMM_WORLD.rank == 1:
-    mpi_job.Arena = none_left
+    topology.Arena = none_left
 c.init()
 print(type(c.world._link).__name__, c.allreduce_(c.empty(3) * 0 + 1, c.Sum)[0])
 """
