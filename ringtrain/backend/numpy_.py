@@ -12,6 +12,7 @@ from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
+    "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
     "max_pool2d": "cpu_pool:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
@@ -19,7 +20,7 @@ _PROVIDERS = {
     "sgd": "cpu_optim:SGD",
     "adam": "cpu_optim:ADAM",
 }
-_COMPILED = set(_PROVIDERS) - {"cross_entropy"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy"}  # those that need numba
 
 
 class NumpyBackend(Backend):

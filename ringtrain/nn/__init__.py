@@ -1,5 +1,6 @@
 """Networks: modules, layers, initialisers, losses, and the functions behind them."""
 
+from ..ops.attention import scaled_dot_product_attention
 from ..ops.conv import conv2d
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
 from ..ops.linalg import linear

@@ -1,0 +1,135 @@
+"""Scaled dot-product attention (Vaswani et al. 2017), with grouped key and value heads (Ainslie et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend import of
+from ..tensor import Tensor, raw, wrap
+from .elementwise import where
+from .fused import fused
+from .linalg import matmul
+from .reduce import softmax
+from .shape import broadcast_to, expand_dims, reshape, swapaxes
+
+NEVER = -1e9  # a score that softmax makes 0 in every float dtype, and whose differences are still finite
+
+
+def causal_mask(queries: int, keys: int) -> np.ndarray:
+    """(queries, keys) of bool: True where a query may look, at keys no later than itself. Both begin at 0."""
+    return np.tri(queries, keys, dtype=bool)
+
+
+def _scores(q: Tensor, k: Tensor, mask: Any, *, causal: bool, scale: float) -> Tensor:
+    """Masked scores (B, K, G, T, S) of q (B, K, G, T, D) and k (B, K, S, D)."""
+    scores = matmul(q, expand_dims(swapaxes(k, -1, -2), 2)) * scale
+    xp = scores.backend.xp
+    bottom = -math.inf if scores.dtype.itemsize > 2 else NEVER / 1e5
+    if causal and scores.device != "meta":
+        scores = where(xp.asarray(causal_mask(*scores.shape[-2:])), scores, bottom)
+    if mask is not None:
+        scores = where(mask, scores, bottom) if mask.dtype == np.bool_ else scores + mask
+    return scores
+
+
+def _composed(q: Tensor, k: Tensor, v: Tensor, mask: Any, *, causal: bool, scale: float) -> Tensor:
+    scores = _scores(q, k, mask, causal=causal, scale=scale)
+    return matmul(attention_weights(scores), expand_dims(v, 2))
+
+
+def attention_weights(scores: Tensor) -> Tensor:
+    """Softmax over the last axis; 0 in a row in which nothing may be looked at."""
+    if scores.device == "meta":
+        return softmax(scores, axis=-1)
+    xp = scores.backend.xp
+    nothing = (raw(scores) == -math.inf).all(axis=-1, keepdims=True)
+    if not bool(nothing.any()):
+        return softmax(scores, axis=-1)
+    return where(xp.logical_not(nothing), softmax(where(nothing, 0.0, scores), axis=-1), 0.0)
+
+
+_grouped = fused("attention", _composed)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value, for every head by itself.
+
+    query      (B, H, T, D), key (B, K, S, D), value (B, K, S, E); the result is (B, H, T, E). Leading axes other than
+               two, (..., T, D), are taken where key and value have the same.
+    H, K       heads; H must be a multiple of K, and each key head serves H / K consecutive query heads
+    attn_mask  what may be looked at (bool, True for yes) or what is added to the scores (the query's dtype); anything
+               that broadcasts to (B, H, T, S). It gets a gradient if it is a Tensor that wants one
+    is_causal  a query looks at no later key than itself; both sequences begin at the same place
+    scale      1 / sqrt(D) unless given
+
+    A row in which nothing may be looked at gives zeros (PyTorch gives NaN for a bool mask). Backward keeps a number for
+    each query, not T x S weights, once these would be large, and computes the weights again block by block
+    (Rabe and Staats 2021; Dao et al. 2022). Raises ValueError for shapes that do not fit, naming them.
+    """
+    _check(query, key, value)
+    lead, (t, d) = query.shape[:-2], query.shape[-2:]
+    s, e = value.shape[-2:]
+    heads, kv_heads = (query.shape[-3], key.shape[-3]) if query.ndim > 2 else (1, 1)
+    batch = math.prod(query.shape[:-3])
+    groups = heads // kv_heads
+    mask = _fitted(attn_mask, (*lead, t, s), (batch, kv_heads, groups, t, s), query)
+    out = _grouped(
+        reshape(query, (batch, kv_heads, groups, t, d)),
+        reshape(key, (batch, kv_heads, s, d)),
+        reshape(value, (batch, kv_heads, s, e)),
+        mask,
+        causal=is_causal,
+        scale=1 / math.sqrt(d) if scale is None else scale,
+    )
+    return reshape(out, (*lead, t, e))
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor) -> None:
+    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
+    if min(query.ndim, key.ndim, value.ndim) < 2 or not query.ndim == key.ndim == value.ndim:
+        raise ValueError(f"attention: {shapes} must have as many axes each, two at least: (..., length, features)")
+    if query.shape[-1] != key.shape[-1] or key.shape[:-1] != value.shape[:-1] or query.shape[:-3] != key.shape[:-3]:
+        raise ValueError(f"attention: {shapes} do not fit: want (B, H, T, D), (B, K, S, D) and (B, K, S, E)")
+    if query.ndim > 2 and (not key.shape[-3] or query.shape[-3] % key.shape[-3]):
+        raise ValueError(f"attention: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads evenly")
+
+
+def _fitted(mask: Any, shape: tuple, grouped: tuple, query: Tensor) -> Any:
+    """The mask as an array or Tensor of four or five axes that broadcasts to the grouped scores; None without one."""
+    if mask is None:
+        return None
+    data = raw(mask) if isinstance(mask, Tensor) else of(raw(query)).asarray(mask)
+    if data.dtype != np.bool_ and data.dtype.kind not in "fV":
+        raise TypeError(f"attention: attn_mask must be bool or float; got {data.dtype}")
+    try:
+        whole = np.broadcast_shapes(data.shape, shape)
+    except ValueError:
+        whole = ()
+    if whole != shape:
+        raise ValueError(f"attention: attn_mask {data.shape} does not broadcast to the scores {shape}")
+    if not isinstance(mask, Tensor) and data.dtype != np.bool_:
+        data = data.astype(query.dtype)
+    if data.ndim <= 2:
+        return mask if isinstance(mask, Tensor) and mask.dtype != np.bool_ else data
+    spread = mask if isinstance(mask, Tensor) and mask.dtype != np.bool_ else wrap(data)
+    lead = (1,) * (len(shape) - data.ndim) + data.shape
+    batch, kv_heads, groups = grouped[:3]
+    outer, heads = lead[:-3], lead[-3]
+    spread = reshape(spread, lead)
+    if any(n != 1 for n in outer) and outer != shape[:-3]:  # part of several batch axes: no view of them as one
+        spread = broadcast_to(spread, (*shape[:-3], *lead[-3:]))
+        outer = shape[:-3]
+    first = batch if any(n != 1 for n in outer) else 1
+    parts = (kv_heads, groups) if heads != 1 else (1, 1)
+    spread = reshape(spread, (first, *parts, *lead[-2:]))
+    return spread if spread._node is not None else raw(spread)
