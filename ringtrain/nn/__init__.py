@@ -1,8 +1,32 @@
 """Networks: modules, layers, initialisers, losses, and the functions behind them."""
 
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.conv import conv2d
+from ..ops.boxes import (
+    batched_nms,
+    box_iou,
+    nms,
+)
+from ..ops.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+)
+from ..ops.conv_transpose import (
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
+from ..ops.fold import (
+    fold,
+    unfold,
+)
+from ..ops.interpolate import (
+    channel_shuffle,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 from ..ops.linalg import linear
 from ..ops.loss import (
     binary_cross_entropy_with_logits,
@@ -12,9 +36,42 @@ from ..ops.loss import (
     mse_loss,
     nll_loss,
 )
-from ..ops.norm import batch_norm
-from ..ops.pool import avg_pool2d, max_pool2d
+from ..ops.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
+from ..ops.pool import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+from ..ops.pool_adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from ..ops.reduce import log_softmax, softmax
+from ..ops.sample import (
+    affine_grid,
+    grid_sample,
+    roi_align,
+)
 from . import init
 from .activations import (
     GELU,

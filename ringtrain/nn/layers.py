@@ -10,6 +10,7 @@ import numpy as np
 from .. import random
 from ..autograd import no_grad
 from ..ops import conv, linalg, norm, pool, shape
+from ..ops.geometry import lengths
 from ..tensor import Tensor, describe
 from .init import Initializer, Kaiming, Ones, Uniform, Zeros
 from .module import LazyParameter, Module, parameter
@@ -115,7 +116,7 @@ class Conv2d(Module):
         bias_init: Initializer | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        kernel = conv.pair(kernel_size, "kernel_size")
+        kernel = lengths(kernel_size, 2, "kernel_size")
         if min(in_channels, out_channels, *kernel) < 1:
             raise ValueError(f"Conv2d: channels and kernel must be >= 1; got {in_channels}, {out_channels}, {kernel}")
         if groups < 1 or in_channels % groups or out_channels % groups:

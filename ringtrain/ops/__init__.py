@@ -1,17 +1,47 @@
 """Ops on tensors, one file a family: each op with its vjps and its shape rule side by side."""
 
-from . import conv, create, elementwise, index, linalg, loss, methods, norm, pool, reduce, shape
+from . import (
+    boxes,
+    conv,
+    conv_transpose,
+    create,
+    elementwise,
+    fold,
+    gather,
+    geometry,
+    index,
+    interpolate,
+    linalg,
+    loss,
+    methods,
+    norm,
+    padding,
+    pool,
+    pool_adaptive,
+    reduce,
+    sample,
+    shape,
+)
 
 __all__ = [
+    "boxes",
     "conv",
+    "conv_transpose",
     "create",
     "elementwise",
+    "fold",
+    "gather",
+    "geometry",
     "index",
+    "interpolate",
     "linalg",
     "loss",
     "methods",
     "norm",
+    "padding",
     "pool",
+    "pool_adaptive",
     "reduce",
+    "sample",
     "shape",
 ]

@@ -1,35 +1,22 @@
-"""Convolution in two dimensions (cross-correlation, as every framework means it).
+"""Convolution in one, two and three dimensions (cross-correlation, as every framework means it).
 
-Tensors are (N, C, H, W) to the user. The CPU kernel gives its results (N, H, W, C) strides under that shape, which
-elementwise ops keep, so that a stack of layers never rearranges its activations.
+There is one kernel, in two dimensions. One dimension is an image of one row; in three the places of the kernel
+along depth become channels. Tensors are (N, C, H, W) to the user; the CPU kernel gives its results (N, H, W, C)
+strides under that shape, which elementwise ops keep, so that a stack of layers never rearranges its activations.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..dtypes import wide
 from ..tensor import Tensor
 from .fused import fused
+from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, output_length, pad_axes, taps
 from .linalg import einsum
-from .shape import pad, reshape
+from .shape import reshape, stack, transpose
 
-Pair = int | tuple[int, int]
-
-
-def pair(value: Any, what: str) -> tuple[int, int]:
-    """An int twice, or two ints as they are."""
-    out = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(out) != 2 or not all(isinstance(v, (int, np.integer)) for v in out):
-        raise ValueError(f"{what} must be an integer or two; got {value!r}")
-    return int(out[0]), int(out[1])
-
-
-def output_length(n: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """How many places a kernel takes along an axis of n elements; 0 or less where it does not fit."""
-    return (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+Padding = Size | str
 
 
 def _composed(
@@ -47,16 +34,16 @@ def _composed(
     o, cg, kh, kw = weight.shape
     oh = output_length(h, kh, stride[0], padding[0], dilation[0])
     ow = output_length(w, kw, stride[1], padding[1], dilation[1])
-    x = pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    x = pad_axes(x, [(p, p) for p in padding])
     x = reshape(x, (n, groups, cg, *x.shape[2:]))
     weight = reshape(weight, (groups, o // groups, cg, kh, kw))
     out: Any = None
-    for i in range(kh):
-        for j in range(kw):
-            top, left = i * dilation[0], j * dilation[1]
-            rows = slice(top, top + (oh - 1) * stride[0] + 1, stride[0])
-            columns = slice(left, left + (ow - 1) * stride[1] + 1, stride[1])
-            term = einsum("ngchw,goc->ngohw", x[..., rows, columns], weight[..., i, j])
+    for i, rows in enumerate(taps(x, 3, kh, stride[0], dilation[0], oh)):
+        for j, seen in enumerate(taps(rows, 4, kw, stride[1], dilation[1], ow)):
+            if cg == 1:  # depthwise: there is nothing to sum
+                term = seen * reshape(weight[..., i, j], (1, groups, o // groups, 1, 1))
+            else:
+                term = einsum("ngchw,goc->ngohw", seen, weight[..., i, j])
             out = term if out is None else out + term
     out = reshape(out, (n, o, oh, ow))
     return out if bias is None else out + reshape(bias, (1, o, 1, 1))
@@ -65,42 +52,177 @@ def _composed(
 _conv2d = fused("conv2d", _composed)
 
 
+def padding_of(name: str, padding: Padding, kernel: Any, stride: Any, dilation: Any) -> list[tuple[int, int]]:
+    """(before, after) for each axis. "same" puts the odd one after, as PyTorch does."""
+    if isinstance(padding, str):
+        if padding == "valid":
+            return [(0, 0)] * len(kernel)
+        if padding != "same":
+            raise ValueError(f"{name}: padding {padding!r} is unknown; use an integer, integers, 'same' or 'valid'")
+        if max(stride) > 1:
+            raise ValueError(f"{name}: padding='same' needs stride 1, so that lengths stay; got stride {stride}")
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [(t // 2, t - t // 2) for t in totals]
+    each = lengths(padding, len(kernel), "padding")
+    if min(each) < 0:
+        raise ValueError(f"{name}: padding {each} must be >= 0")
+    return [(p, p) for p in each]
+
+
+def check_parts(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, outputs: int) -> None:
+    """Raises where an input's channels, a weight (from, to, ...) and a bias do not go together.
+
+    outputs: the axis of the weight that holds output channels: 0, or 1 for a transposed convolution, where the other
+    axis holds all inputs.
+    """
+    if groups < 1:
+        raise ValueError(f"{name}: groups must be >= 1; got {groups}")
+    if outputs:
+        wanted, made, cut = weight.shape[0], weight.shape[1] * groups, weight.shape[0]
+        rule = f"must divide its {cut} inputs"
+    else:
+        wanted, made, cut = weight.shape[1] * groups, weight.shape[0], weight.shape[0]
+        rule = f"must divide its {cut} outputs"
+    if x.shape[1] != wanted or cut % groups:
+        raise ValueError(
+            f"{name}: the input has {x.shape[1]} channels (shape {x.shape}), the weight {weight.shape} with "
+            f"groups={groups} wants {wanted}, and groups {rule}"
+        )
+    if min(weight.shape) < 1:
+        raise ValueError(f"{name}: a weight of shape {weight.shape} holds no kernel")
+    if bias is not None and bias.shape != (made,):
+        raise ValueError(
+            f"{name}: the weight {weight.shape} has {made} outputs, so the bias is ({made},); got {bias.shape}"
+        )
+
+
+def _conv(
+    name: str,
+    dims: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    groups: int,
+) -> Tensor:
+    """Checks the arguments of a convolution in `dims` dimensions and computes it, 16-bit floats in float32."""
+    stride, dilation = lengths(stride, dims, "stride"), lengths(dilation, dims, "dilation")
+    if weight.ndim != dims + 2:
+        layout = LAYOUTS[dims].removeprefix("(N, C, ").removesuffix(")")
+        kernels = ", ".join(f"K{axis}" for axis in layout.split(", "))
+        shapes = f"{x.shape}, {weight.shape}"
+        raise ValueError(f"{name} wants an input {LAYOUTS[dims]} and a weight (O, C, {kernels}); got {shapes}")
+    check_input(name, x, dims, floats=False)
+    if min(stride) < 1 or min(dilation) < 1:
+        raise ValueError(f"{name}: stride {stride} and dilation {dilation} must be >= 1")
+    check_parts(name, x, weight, bias, groups, 0)
+    kernel = weight.shape[2:]
+    widths = padding_of(name, padding, kernel, stride, dilation)
+    for n, k, (a, b), d in zip(x.shape[2:], kernel, widths, dilation, strict=True):
+        if n + a + b < d * (k - 1) + 1:
+            raise ValueError(
+                f"{name}: a kernel of {k} (dilation {d}) does not fit {n} elements with padding {a} (input {x.shape}, "
+                f"weight {weight.shape})"
+            )
+    accumulator = wide(x.dtype)
+    if accumulator is None:
+        return correlate(x, weight, bias, stride, widths, dilation, groups)
+    # 16-bit floats are summed in float32 and rounded once
+    bias = None if bias is None else bias.astype(accumulator)
+    wider = (x.astype(accumulator), weight.astype(accumulator), bias)
+    return correlate(*wider, stride, widths, dilation, groups).astype(x.dtype)
+
+
+def correlate(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
+    """A convolution whose arguments have been checked; widths (before, after) of zeros for each axis."""
+    return (_one, _two, _three)[weight.ndim - 3](x, weight, bias, stride, widths, dilation, groups)
+
+
+def _two(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
+    """Two dimensions, by the kernel; what one side has more of padding than the other is put there first."""
+    (top, bottom), (left, right) = widths
+    padding = (min(top, bottom), min(left, right))
+    if top != bottom or left != right:
+        x = pad_axes(x, [(top - padding[0], bottom - padding[0]), (left - padding[1], right - padding[1])])
+    return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _one(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
+    """One dimension, as an image of one row."""
+    row = (as_two(x), as_two(weight), bias, (1, *stride), [(0, 0), *widths], (1, *dilation), groups)
+    return as_one(_two(*row))
+
+
+def _three(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
+    """Three dimensions: images of each depth, with what the kernel sees along depth as channels."""
+    n, c = x.shape[:2]
+    o, cg, kd, kh, kw = weight.shape
+    x = transpose(pad_axes(x, [widths[0], (0, 0), (0, 0)]), (0, 2, 1, 3, 4))
+    depth = (x.shape[1] - dilation[0] * (kd - 1) - 1) // stride[0] + 1
+    seen = stack(taps(x, 1, kd, stride[0], dilation[0], depth), axis=2)  # (N, OD, KD, C, H, W)
+    if groups > 1:  # channels of one group side by side
+        seen = transpose(
+            reshape(seen, (n, depth, kd, groups, cg, *seen.shape[4:])),
+            (0, 1, 3, 2, 4, 5, 6),
+        )
+    images = reshape(seen, (n * depth, kd * c, *seen.shape[-2:]))
+    kernels = reshape(transpose(weight, (0, 2, 1, 3, 4)), (o, kd * cg, kh, kw))
+    out = _two(images, kernels, bias, stride[1:], widths[1:], dilation[1:], groups)
+    return transpose(reshape(out, (n, depth, *out.shape[1:])), (0, 2, 1, 3, 4))
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlates sequences with kernels: `conv2d` in one dimension.
+
+    x (N, C, L), weight (O, C / groups, KL), bias (O,) -> (N, O, OL).
+    """
+    return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+
+
 def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
     """Cross-correlates images with kernels.
 
     x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,) -> (N, O, OH, OW) with
-    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. Padding is with zeros, on both sides.
+    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1.
+
+    padding  zeros on both sides, one number or one for each axis; "valid" is none, "same" (stride 1 only) as many as
+             keep the lengths, the odd one at the end
+    groups   channels fall into that many groups that do not mix; as many as channels is a depthwise convolution
+
     Raises ValueError where shapes do not fit, naming them.
     """
-    stride, padding, dilation = pair(stride, "stride"), pair(padding, "padding"), pair(dilation, "dilation")
-    if x.ndim != 4 or weight.ndim != 4:
-        raise ValueError(
-            f"conv2d wants an input (N, C, H, W) and a weight (O, C, KH, KW); got {x.shape}, {weight.shape}"
-        )
-    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
-        raise ValueError(f"conv2d: stride {stride} and dilation {dilation} must be >= 1, padding {padding} >= 0")
-    o, cg, kh, kw = weight.shape
-    if x.shape[1] != cg * groups or o % groups:
-        raise ValueError(
-            f"conv2d: the input has {x.shape[1]} channels (shape {x.shape}), the weight {weight.shape} with "
-            f"groups={groups} wants {cg * groups}, and groups must divide its {o} outputs"
-        )
-    if bias is not None and bias.shape != (o,):
-        raise ValueError(f"conv2d: the weight {weight.shape} has {o} outputs, so the bias is ({o},); got {bias.shape}")
-    for n, k, s, p, d in zip(x.shape[2:], (kh, kw), stride, padding, dilation, strict=True):
-        if output_length(n, k, s, p, d) < 1:
-            raise ValueError(f"conv2d: a kernel of {k} (dilation {d}) does not fit {n} elements with padding {p}")
-    accumulator = wide(x.dtype)
-    if accumulator is not None:  # 16-bit floats are summed in float32 and rounded once
-        bias = None if bias is None else bias.astype(accumulator)
-        out = conv2d(x.astype(accumulator), weight.astype(accumulator), bias, stride, padding, dilation, groups)
-        return out.astype(x.dtype)
-    return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlates volumes with kernels: `conv2d` in three dimensions.
+
+    x (N, C, D, H, W), weight (O, C / groups, KD, KH, KW), bias (O,) -> (N, O, OD, OH, OW).
+    """
+    return _conv("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)

@@ -59,7 +59,7 @@ def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
 _get = op(
     "getitem",
     lambda xp, x, *, index: x[index],
-    lambda xp, g, x_shape, index: _scatter(xp, g, index, x_shape),
+    lambda xp, g, x_shape, index: scattered(xp, g, index, x_shape),
     shape=_rule,
 )
 _add_into = op(
@@ -70,8 +70,22 @@ _add_into = op(
 )
 
 
-def _scatter(xp: Any, g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+def scattered(xp: Any, g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Within a vjp, on arrays or tensors: zeros of `shape` with g added at the places of an index."""
     return _add_into(g, index=index, shape=shape) if isinstance(g, Tensor) else _add_at(xp, g, index=index, shape=shape)
+
+
+def placed(x: Tensor, index: Any, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of `shape` with x added at the places of an index: the transpose of `getitem` as a linear map."""
+    return _add_into(x, index=index, shape=shape)
+
+
+def spread(x: Tensor, steps: tuple[int, ...]) -> Tensor:
+    """x with zeros between its elements along the last axes, so that they are `steps` apart."""
+    lead = x.ndim - len(steps)
+    shape = tuple((n - 1) * s + 1 for n, s in zip(x.shape[lead:], steps, strict=True))
+    index = (slice(None),) * lead + tuple(slice(None, None, s) for s in steps)
+    return placed(x, index, x.shape[:lead] + shape)
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:

@@ -19,6 +19,7 @@ ROWS = [
 ]
 # what a row is known by in rt or rt.nn, though it makes no tensor from tensors of floats
 COVERED_ELSEWHERE = {"one_hot", "allclose", "arange", "full", "ones", "ones_like", "zeros", "zeros_like", "dropout"}
+COVERED_ELSEWHERE |= {"alpha_dropout", "nms", "batched_nms"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "enable_grad",
     "is_grad_enabled",
