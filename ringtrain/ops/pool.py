@@ -26,7 +26,7 @@ from .geometry import (
 )
 from .index import take_along_axis
 from .reduce import sum
-from .shape import reshape
+from .shape import reshape, transpose
 
 
 class Windows:
@@ -144,6 +144,26 @@ def _inner(places: Tensor, widths: list[tuple[int, int]], padded: Any, plane: An
     return wrap(number)
 
 
+def _max_two(x: Tensor, kernel: Any, stride: Any, padding: Any) -> Tensor:
+    return _max_pool2d(x, kernel=kernel, stride=stride, padding=padding)
+
+
+def _max_one(x: Tensor, kernel: Any, stride: Any, padding: Any) -> Tensor:
+    """One dimension, as an image of one row."""
+    return as_one(_max_two(as_two(x), (1, *kernel), (1, *stride), (0, *padding)))
+
+
+def _max_three(x: Tensor, kernel: Any, stride: Any, padding: Any) -> Tensor:
+    """Three dimensions: each depth as an image, then the first largest along depth."""
+    n, c, d, h, w = x.shape
+    images = reshape(transpose(x, (0, 2, 1, 3, 4)), (n * d, c, h, w))
+    rows = _max_two(images, kernel[1:], stride[1:], padding[1:])
+    oh, ow = rows.shape[2:]
+    depths = transpose(reshape(rows, (n, d, c, oh * ow)), (0, 2, 1, 3))
+    best = _max_two(depths, (kernel[0], 1), (stride[0], 1), (padding[0], 0))
+    return reshape(best, (n, c, best.shape[2], oh, ow))
+
+
 def max_pool(
     name: str,
     dims: int,
@@ -157,14 +177,11 @@ def max_pool(
 ) -> Any:
     """The largest of each window in `dims` dimensions: by the kernel, or by looking up the places of the largest."""
     w = Windows(name, x, dims, kernel_size, stride, padding, dilation, ceil_mode, floats=False)
-    if not return_indices and dims < 3 and max(w.dilation) == 1:
+    if not return_indices and max(w.dilation) == 1:
         padding = w.padding
         if max(w.over):
             x, padding = pad_axes(x, w.widths, lowest(x.dtype)), (0,) * dims
-        if dims == 2:
-            return _max_pool2d(x, kernel=w.kernel, stride=w.stride, padding=padding)
-        out = _max_pool2d(as_two(x), kernel=(1, *w.kernel), stride=(1, *w.stride), padding=(0, *padding))
-        return as_one(out)
+        return (_max_one, _max_two, _max_three)[dims - 1](x, w.kernel, w.stride, padding)
     padded = pad_axes(x, w.widths, lowest(x.dtype))
     places = _places(padded.detach(), kernel=w.kernel, stride=w.stride, dilation=w.dilation, out=w.out)
     best = picked(padded, places)
