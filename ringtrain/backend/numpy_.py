@@ -14,6 +14,7 @@ from .jit import available
 _PROVIDERS = {
     "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
+    "conv_transpose2d": "cpu_conv_transpose:KERNEL",
     "max_pool2d": "cpu_pool:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
     "relu": "cpu_relu:KERNEL",

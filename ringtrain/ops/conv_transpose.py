@@ -1,7 +1,8 @@
 """Transposed convolution in one, two and three dimensions: the map that takes a convolution's output gradient to its
 input's.
 
-It is a convolution too: of the input with stride - 1 zeros between its elements, with the kernel turned round.
+It is a convolution too: of the input with stride - 1 zeros between its elements, with the kernel turned round. A
+backend's kernel in two dimensions need not multiply those zeros.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 from ..dtypes import wide
 from ..tensor import Tensor
 from .conv import check_parts, correlate
-from .geometry import LAYOUTS, Size, check_input, lengths, pad_axes
+from .fused import fused
+from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, pad_axes
 from .index import spread
 from .shape import flip, reshape, swapaxes
 
@@ -26,6 +28,37 @@ def _turned(weight: Tensor, groups: int) -> Tensor:
     c, og, *kernel = weight.shape
     weight = reshape(flip(weight, tuple(range(2, weight.ndim))), (groups, c // groups, og, *kernel))
     return reshape(swapaxes(weight, 1, 2), (groups * og, c // groups, *kernel))
+
+
+def _composed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """In any number of dimensions: the convolution of the spread input."""
+    places = zip(weight.shape[2:], padding, dilation, output_padding, strict=True)
+    widths = [(d * (k - 1) - p, d * (k - 1) - p + e) for k, p, d, e in places]
+    if max(stride) > 1:
+        x = spread(x, stride)
+    if min(min(pair) for pair in widths) < 0:  # more padding than the kernel reaches: the ends fall off
+        x, widths = pad_axes(x, widths), [(0, 0)] * len(widths)
+    return correlate(x, _turned(weight, groups), bias, (1,) * len(widths), widths, dilation, groups)
+
+
+_conv_transpose2d = fused("conv_transpose2d", _composed)
+
+
+def _one(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **options: tuple[int, ...]) -> Tensor:
+    """One dimension, as an image of one row."""
+    neutral = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
+    row = {name: (neutral[name], *value) for name, value in options.items()}
+    return as_one(_conv_transpose2d(as_two(x), as_two(weight), bias, groups=groups, **row))
 
 
 def _conv_transpose(
@@ -64,13 +97,8 @@ def _conv_transpose(
     parts: Any = (x, weight, bias)
     if accumulator is not None:
         parts = [None if t is None else t.astype(accumulator) for t in parts]
-    x_, weight_, bias_ = parts
-    widths = [(d * (k - 1) - p, d * (k - 1) - p + e) for k, p, d, e in zip(kernel, edge, gap, extra, strict=True)]
-    if max(step) > 1:
-        x_ = spread(x_, step)
-    if min(min(pair) for pair in widths) < 0:  # more padding than the kernel reaches: the ends fall off
-        x_, widths = pad_axes(x_, widths), [(0, 0)] * dims
-    out = correlate(x_, _turned(weight_, groups), bias_, (1,) * dims, widths, gap, groups)
+    options: Any = {"stride": step, "padding": edge, "output_padding": extra, "dilation": gap, "groups": groups}
+    out = (_one, _conv_transpose2d, _composed)[dims - 1](*parts, **options)
     return out if accumulator is None else out.astype(x.dtype)
 
 

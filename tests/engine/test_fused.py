@@ -5,7 +5,7 @@ import pytest
 
 import ringtrain as rt
 from ringtrain.backend import get
-from ringtrain.ops import conv, loss, pool
+from ringtrain.ops import conv, conv_transpose, loss, pool
 
 # (N, C, H, W), (O, KH, KW), stride, padding, dilation, groups
 CONVOLUTIONS = [
@@ -94,6 +94,36 @@ def test_both_forms_are_convolution(case, rng):
     np.testing.assert_allclose(got.numpy(), want, rtol=1e-12, atol=1e-12)
     composed = conv._composed(rt.from_numpy(x), rt.from_numpy(w), None, **names)
     np.testing.assert_allclose(composed.numpy(), want, rtol=1e-12, atol=1e-12)
+
+
+# (N, C, H, W), (O, KH, KW), stride, padding, output_padding, dilation; the last with more padding than kernel
+TRANSPOSED = [
+    ((2, 3, 5, 7), (4, 3, 3), (1, 1), (0, 0), (0, 0), (1, 1)),
+    ((3, 1, 4, 6), (2, 3, 5), (2, 3), (1, 2), (1, 2), (1, 1)),
+    ((1, 2, 5, 4), (3, 2, 3), (1, 2), (2, 1), (0, 1), (3, 2)),
+    ((40, 2, 4, 4), (3, 4, 4), (2, 2), (1, 1), (0, 0), (1, 1)),
+    ((2, 4, 5, 5), (3, 2, 2), (3, 2), (3, 2), (1, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_conv_transpose2d(case, rng):
+    shape, (o, kh, kw), stride, padding, output_padding, dilation = case
+    options = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    x, w, b = rng.standard_normal(shape), rng.standard_normal((shape[1], o, kh, kw)), rng.standard_normal(o)
+    kernel = get("cpu")[0].kernel("conv_transpose2d")
+    assert kernel is None or kernel.accepts(x, w, b, **options, groups=1)
+    for arrays in ([x, w, b], [x, w]):
+        for dtype, rtol in [(np.float64, 1e-12), (np.float32, 1e-4)]:
+            same(
+                lambda *xs: rt.nn.conv_transpose2d(*xs, **options),
+                lambda *xs: conv_transpose._composed(*(*xs, None)[:3], **options, groups=1),
+                [a.astype(dtype) for a in arrays],
+                rtol,
+            )
+    assert rt.gradcheck(
+        lambda *xs: rt.nn.conv_transpose2d(*xs, **options), *(rt.from_numpy(a).requires_grad_() for a in (x, w, b))
+    )
 
 
 def test_conv2d_takes_any_memory_layout(rng):

@@ -50,7 +50,16 @@ def test_conv(d, options, rng):
 
 @DIMS
 @pytest.mark.parametrize(
-    "options", [(1, 0, 0, 1, 1), (2, 1, 1, 1, 2), (3, 2, 1, 2, 1), (2, 3, 1, 4, 1), (1, 1, 1, 1, 2), (4, 2, 3, 1, 1)]
+    "options",
+    [
+        (1, 0, 0, 1, 1),
+        (2, 1, 1, 1, 2),
+        (3, 2, 1, 2, 1),
+        (2, 3, 1, 4, 1),
+        (1, 1, 1, 1, 2),
+        (4, 2, 3, 1, 1),
+        (2, 3, 1, 1, 1),
+    ],
 )
 def test_conv_transpose(d, options, rng):
     groups = options[3]
