@@ -14,14 +14,18 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def jit(loop: Callable) -> Any:
+def jit(loop: Callable, reorder: bool = False) -> Any:
     """The loop, to be compiled at its first call without holding the interpreter's lock.
+
+    reorder: sums may be taken in another order, that of vectors; it is the same at every call.
 
     Machine code is kept on disk for the next process, unless there is no place to write to.
     """
     from numba import njit
 
     options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    if reorder:
+        options["fastmath"] = {"reassoc"}
     try:
         return njit(cache=True, **options)(loop)
     except RuntimeError:  # "cannot cache function: no locator available"

@@ -18,8 +18,8 @@ _PROVIDERS = {
     "max_pool2d": "cpu_pool:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
     "relu": "cpu_relu:KERNEL",
-    "sgd": "cpu_optim:SGD",
-    "adam": "cpu_optim:ADAM",
+    "elementwise": "cpu_elementwise:KERNEL",
+    "square_sum": "cpu_norm:KERNEL",
 }
 _COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy"}  # those that need numba
 

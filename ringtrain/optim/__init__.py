@@ -1,6 +1,12 @@
-"""Optimisers on flat buffers, and learning-rate schedules."""
+"""Optimisers on flat buffers, learning-rate schedules, clipping, averages of weights."""
 
 from . import lr
+from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .adaptive import Adadelta, Adagrad, Ftrl, RMSprop
 from .flat import Bucket
+from .layerwise import LAMB, LARS
+from .matrix import Adafactor, Muon
 from .optimizer import Optimizer
-from .optimizers import SGD, Adam, AdamW, RMSprop
+from .sgd import NAG, SGD
+from .signs import Lion, Rprop
+from .stretch import Stretch

@@ -7,18 +7,39 @@ finishes their gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor, describe, raw
 
-__all__ = ["Allocator", "Bucket", "cut"]
+__all__ = ["Allocator", "Bucket", "Cut", "cut"]
 
 _ALIGN = 64  # bytes: a cache line, and the widest vector
+_NOT_COPIED = ("_data", "_grad", "_scratch", "backend")
+MASTER = "master"
 
 Allocator = Callable[[int, np.dtype], Any]
+
+
+class Cut:
+    """How arrays of these shapes lie side by side in a flat one: `spans` of elements, `size` with the gaps."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], itemsize: int) -> None:
+        pad = _ALIGN // itemsize
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.spans: list[tuple[int, int]] = []
+        self.size = 0
+        for shape in self.shapes:
+            count = math.prod(shape)
+            self.spans.append((self.size, self.size + count))
+            self.size += -(-count // pad) * pad
+
+    def views(self, flat: Any) -> list[Any]:
+        """Each array, in a flat one cut this way."""
+        return [flat[a:b].reshape(shape) for (a, b), shape in zip(self.spans, self.shapes, strict=True)]
 
 
 class Bucket:
@@ -27,7 +48,8 @@ class Bucket:
     params   in the order in which they lie
     spans    (start, stop) of each in elements; the gaps between them, for alignment, hold zeros
     data, grad   the flat arrays
-    state    further flat arrays of the same length, by name: what an optimiser keeps, in `wide` numbers
+    state    further flat arrays, by name: what an optimiser keeps, in `wide` numbers
+    cuts     how each of those lies: for most as the parameters do
     wide     the dtype that updates are computed in: float32 for 16-bit parameters, else that of the parameters
     steps    for each parameter how many updates it has had
     options  the optimiser's options for these parameters
@@ -39,30 +61,30 @@ class Bucket:
         self.options = options
         self.backend = first.backend
         self.state: dict[str, Any] = {}
+        self.cuts: dict[str, Cut] = {}
         self.steps = [0] * len(params)
         self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
-        pad = _ALIGN // first.dtype.itemsize
-        self.spans: list[tuple[int, int]] = []
-        end = 0
-        for p in params:
-            self.spans.append((end, end + p.size))
-            end += -(-p.size // pad) * pad
-        self.size = end
+        self.cut = Cut([p.shape for p in params], first.dtype.itemsize)
+        self.spans, self.size = self.cut.spans, self.cut.size
         make = allocate or (lambda n, dtype: self.backend.xp.zeros(n, dtype))
-        self.data = self.zeros(first.dtype)
-        self.grad = make(end, first.dtype)
+        self.data = self.backend.xp.zeros(self.size, first.dtype)
+        self.grad = make(self.size, first.dtype)
         self.grad[...] = 0
         self._cut()
         self.adopt()
 
+    @property
+    def narrow(self) -> bool:
+        """Whether the parameters have 16 bits, and updates are computed on a wider copy."""
+        return self.data.dtype != self.wide
+
     def _cut(self) -> None:
-        shapes = [(p.shape, span) for p, span in zip(self.params, self.spans, strict=True)]
-        self._data = [self.data[a:b].reshape(shape) for shape, (a, b) in shapes]
-        self._grad = [self.grad[a:b].reshape(shape) for shape, (a, b) in shapes]
+        self._data, self._grad = self.cut.views(self.data), self.cut.views(self.grad)
+        self._scratch: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         # a copied view is no view any more: they are cut again
-        return {name: value for name, value in vars(self).items() if name not in ("_data", "_grad", "backend")}
+        return {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -71,12 +93,38 @@ class Bucket:
 
     def kept(self) -> Iterator[tuple[Tensor, int, dict[str, Any]]]:
         """(parameter, number of updates, copies of its part of the state by name)."""
-        for p, (a, b), step in zip(self.params, self.spans, self.steps, strict=True):
-            yield p, step, {name: flat[a:b].reshape(p.shape).copy() for name, flat in self.state.items()}
+        for i, (p, step) in enumerate(zip(self.params, self.steps, strict=True)):
+            yield p, step, {name: view.copy() for name, view in self.part(i).items()}
 
-    def zeros(self, dtype: Any) -> Any:
-        """A flat array beside the data."""
-        return self.backend.xp.zeros(self.size, dtype)
+    def part(self, i: int) -> dict[str, Any]:
+        """The state of parameter number i of the bucket, by name: views."""
+        found = {}
+        for name, flat in self.state.items():
+            a, b = self.cuts[name].spans[i]
+            found[name] = flat[a:b].reshape(self.cuts[name].shapes[i])
+        return found
+
+    def keep(self, slots: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
+        """Makes the state exactly these slots, of these shapes for each parameter; what is new holds zeros.
+
+        The slot "master" holds the parameters themselves, for those of 16 bits: a sum of updates each too small to
+        change them.
+        """
+        for name in set(self.state) - set(slots):
+            del self.state[name], self.cuts[name]
+        own = self.cut.shapes
+        for name in (name for name in slots if name not in self.state):
+            as_data = all(shape == mine for shape, mine in zip(slots[name], own, strict=True))
+            self.cuts[name] = self.cut if as_data else Cut(slots[name], self.data.dtype.itemsize)
+            self.state[name] = self.backend.xp.zeros(self.cuts[name].size, self.wide)
+            if name == MASTER:
+                self.state[name][...] = self.data
+
+    def scratch(self, count: int) -> Any:
+        """Wide memory for that many numbers of one parameter, to be used before the next call."""
+        if self._scratch is None:
+            self._scratch = self.backend.xp.empty(max(p.size for p in self.params), self.wide)
+        return self._scratch[:count]
 
     def adopt(self) -> None:
         """Makes every parameter and gradient a view of the buffers again, keeping its values.
@@ -126,22 +174,20 @@ class Bucket:
                 p._node.grad = grad if has else None
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
-        """(start, stop, step) of the longest stretches that can be updated in one pass.
+        """(first, last + 1, step) of the longest rows of parameters that can be updated in one pass.
 
-        Parameters without a gradient are skipped, and those of one stretch have had the same number of updates. The
+        Parameters without a gradient are skipped, and those of one row have had the same number of updates. The
         steps are advanced: `step` counts this update, from 1.
         """
-        run: tuple[int, int, int] | None = None
-        for i, (there, (a, b)) in enumerate(zip(self.present(), self.spans, strict=True)):
+        first, count = 0, 0
+        for i, there in enumerate([*self.present(), False]):
+            step = self.steps[i] + 1 if there else 0
+            if step != count:
+                if count:
+                    yield first, i, count
+                first, count = i, step
             if there:
-                step = self.steps[i] = self.steps[i] + 1
-            if run and (not there or step != run[2]):
-                yield run
-                run = None
-            if there:
-                run = (run[0] if run else a, b, step)
-        if run:
-            yield run
+                self.steps[i] = step
 
     def written(self) -> None:
         """Says that parameters with a gradient have changed: a graph that saved them must not be gone through."""

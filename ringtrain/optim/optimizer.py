@@ -9,9 +9,12 @@ import numpy as np
 
 from .. import random
 from ..tensor import Leaf, Tensor, describe
-from .flat import Allocator, Bucket, cut
+from .flat import MASTER, Allocator, Bucket, cut
+from .stretch import Stretch
 
 __all__ = ["Optimizer"]
+
+_CARRIED = ("initial_lr",)  # what a schedule leaves in the groups
 
 
 class Optimizer:
@@ -20,14 +23,17 @@ class Optimizer:
     params    parameters, or groups: dicts with "params" and options that differ from the defaults
     defaults  the options, by name
 
+    Every optimiser has the option `maximize`, which turns the gradients round.
+
     A subclass names in `slots` the arrays it keeps for each parameter, and defines `check` and `update`. A parameter
-    without a gradient is left alone, its state too.
+    without a gradient is left alone, its state too. Parameters of 16 bits are updated through a float32 copy, their
+    slot "master"; one that somebody wrote since the last step is taken as it is.
     """
 
     slots: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self.defaults = defaults
+        self.defaults = {"maximize": False, **defaults}
         self.param_groups: list[dict[str, Any]] = []
         self.buckets: list[Bucket] = []
         self._extend(_groups(params))
@@ -56,6 +62,14 @@ class Optimizer:
     def check(self, options: dict[str, Any]) -> None:
         """Raises ValueError for a group's options that make no sense."""
 
+    def keeps(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Which of `slots` a group with these options needs."""
+        return self.slots
+
+    def slot_shape(self, slot: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> tuple[int, ...]:
+        """The shape of a slot for a parameter of that shape; (0,) where it needs none."""
+        return shape
+
     def rebucket(self, bucket_bytes: int | None = None, allocate: Allocator | None = None, order: Any = None) -> None:
         """Lays parameters, gradients and state into buckets anew, keeping all values.
 
@@ -66,40 +80,43 @@ class Optimizer:
         listed = [p for group in self.param_groups for p in group["params"]]
         self.buckets = cut([(p, group_of[id(p)]) for p in order or listed], bucket_bytes, allocate)
         for bucket in self.buckets:
-            bucket.state = {slot: bucket.zeros(bucket.wide) for slot in self.slots}
-            for i, (p, (a, b)) in enumerate(zip(bucket.params, bucket.spans, strict=True)):
+            bucket.keep(self._wanted(bucket.params, bucket.options))
+            for i, p in enumerate(bucket.params):
                 if id(p) in kept:
-                    bucket.steps[i], slots = kept[id(p)]
-                    for slot in self.slots:
-                        bucket.state[slot][a:b] = slots[slot].reshape(-1)
+                    bucket.steps[i], state = kept[id(p)]
+                    for slot, view in bucket.part(i).items():
+                        if slot in state:
+                            view[...] = state[slot]
 
-    def update(self, p: Any, g: Any, state: Mapping[str, Any], options: Mapping[str, Any], step: int) -> None:
-        """Updates parameters p and their state in place; g is their gradient.
+    def _wanted(self, params: Iterable[Tensor], options: Mapping[str, Any]) -> dict[str, list[tuple[int, ...]]]:
+        """The slots that parameters with these options have, and their shapes."""
+        params = list(params)
+        wanted = {slot: [self.slot_shape(slot, p.shape, options) for p in params] for slot in self.keeps(options)}
+        if params[0].dtype.itemsize < 4:
+            wanted[MASTER] = [p.shape for p in params]
+        return wanted
 
-        All are flat arrays of one length and dtype, float32 or float64. step counts the updates of these parameters
-        from 1.
-        """
+    def update(self, stretch: Stretch) -> None:
+        """Updates neighbouring parameters and their state in place (see `Stretch`)."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def step(self) -> None:
         """Updates every parameter that has a gradient, and advances the training step that randomness depends on."""
         for bucket in self.buckets:
             bucket.adopt()  # of all before the first is updated: it raises where a parameter does not fit any more
+        self._settle()
         for bucket in self.buckets:
-            for start, stop, count in bucket.runs():
-                self._update(bucket, slice(start, stop), count)
+            for first, last, count in bucket.runs():
+                stretch = Stretch.of(bucket, first, last, count)
+                self.update(stretch)
+                stretch.done()
             bucket.written()
         random.state.step += 1
 
-    def _update(self, bucket: Bucket, part: slice, count: int) -> None:
-        p, g = bucket.data[part], bucket.grad[part]
-        state = {name: flat[part] for name, flat in bucket.state.items()}
-        if p.dtype == bucket.wide:
-            self.update(p, g, state, bucket.options, count)
-        else:  # in 16 bits the squares of small gradients, and Adam's eps, would be 0
-            wide = p.astype(bucket.wide)
-            self.update(wide, g.astype(bucket.wide), state, bucket.options, count)
-            p[...] = wide
+    def _settle(self) -> None:
+        """Makes the state what the options want, which may have been changed."""
+        for bucket in self.buckets:
+            bucket.keep(self._wanted(bucket.params, bucket.options))
 
     def zero_grad(self) -> None:
         """Drops the gradients: the next backward starts them anew, in the same memory."""
@@ -119,6 +136,7 @@ class Optimizer:
 
         Numbers count parameters in the order of the groups. The arrays are copies.
         """
+        self._settle()
         numbers = self._numbered()
         state: dict[int, dict[str, Any]] = {}
         for bucket in self.buckets:
@@ -141,14 +159,15 @@ class Optimizer:
         if problems:
             raise ValueError(f"the saved state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         for own, group in zip(self.param_groups, groups, strict=True):
-            for name in self.defaults:  # a file knows lists only
+            for name in (*self.defaults, *(name for name in _CARRIED if name in group)):  # a file knows lists only
                 own[name] = tuple(group[name]) if isinstance(group[name], list) else group[name]
+        self._settle()
         for bucket in self.buckets:
-            for i, (p, (a, b)) in enumerate(zip(bucket.params, bucket.spans, strict=True)):
+            for i, p in enumerate(bucket.params):
                 entry = state[numbers[id(p)]]
                 bucket.steps[i] = int(entry["step"])
-                for slot in self.slots:
-                    bucket.state[slot][a:b] = bucket.backend.xp.asarray(entry[slot]).reshape(-1)
+                for slot, view in bucket.part(i).items():
+                    view[...] = bucket.backend.xp.asarray(entry[slot])
 
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
@@ -157,17 +176,18 @@ class Optimizer:
     def _misfits(self, groups: Any, state: Any, numbers: Mapping[int, int]) -> list[str]:
         """What of a saved state does not fit, one line each."""
         problems = []
-        for i, group in enumerate(groups):
-            problems += _differing(f"group {i}", set(group) - {"params"}, set(self.defaults))
-        for p in (p for group in self.param_groups for p in group["params"]):
-            number = numbers[id(p)]
-            entry = state.get(number, {})
-            problems += _differing(f"parameter {number}", set(entry), {"step", *self.slots})
-            problems += [
-                f"parameter {number}: {slot} is {describe(entry[slot])}, wanted {list(p.shape)}"
-                for slot in self.slots
-                if slot in entry and entry[slot].shape != p.shape
-            ]
+        for i, (own, group) in enumerate(zip(self.param_groups, groups, strict=True)):
+            problems += _differing(f"group {i}", set(group) - {"params", *_CARRIED}, set(self.defaults))
+            for p in own["params"]:
+                number = numbers[id(p)]
+                entry = state.get(number, {})
+                wanted = {slot: shapes[0] for slot, shapes in self._wanted([p], {**own, **group}).items()}
+                problems += _differing(f"parameter {number}", set(entry), {"step", *wanted})
+                problems += [
+                    f"parameter {number}: {slot} is {describe(entry[slot])}, wanted {list(shape)}"
+                    for slot, shape in wanted.items()
+                    if slot in entry and entry[slot].shape != shape
+                ]
         return problems
 
 

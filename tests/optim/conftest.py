@@ -6,7 +6,7 @@ import pytest
 from ringtrain import nn
 
 SHAPES = [(13, 17), (), (5,), (0, 3), (1, 2, 3), (40,)]
-STEPS = 20
+STEPS = 50
 
 
 def normal(shape, *seed):

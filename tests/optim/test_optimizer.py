@@ -15,9 +15,23 @@ from .conftest import SHAPES, normal, parameters, set_gradients, values
 
 MAKERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+    "plain": lambda p: optim.SGD(p, lr=0.1),
+    "lars": lambda p: optim.LARS(p, lr=0.1),
     "adam": lambda p: optim.Adam(p, lr=0.01),
+    "amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
     "adamw": lambda p: optim.AdamW(p, lr=0.01),
+    "adamax": optim.Adamax,
+    "nadam": optim.NAdam,
+    "radam": optim.RAdam,
+    "lamb": optim.LAMB,
     "rmsprop": lambda p: optim.RMSprop(p, momentum=0.5, centered=True),
+    "adagrad": lambda p: optim.Adagrad(p, initial_accumulator_value=0.1),
+    "adadelta": optim.Adadelta,
+    "ftrl": optim.Ftrl,
+    "lion": optim.Lion,
+    "rprop": optim.Rprop,
+    "adafactor": optim.Adafactor,
+    "muon": optim.Muon,
 }
 maker = pytest.mark.parametrize("name", MAKERS)
 
@@ -288,8 +302,9 @@ def test_new_buckets_keep_everything(name, bucket_bytes):
 
 # --- state -----------------------------------------------------------------------------------------------
 @maker
-def test_a_saved_state_goes_on_bit_for_bit(name):
-    params = parameters(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_a_saved_state_goes_on_bit_for_bit(name, dtype):
+    params = parameters(dtype)
     optimizer = MAKERS[name](params)
     steps(optimizer, params, range(5))
     optimizer.param_groups[0]["lr"] = 0.007
@@ -325,13 +340,13 @@ def test_states_that_do_not_fit_are_named_and_nothing_changes():
     saved = optim.Adam(parameters(), lr=0.1).state_dict()
     saved["state"][0]["exp_avg"] = np.zeros((13, 16))
     del saved["state"][2]["exp_avg_sq"], saved["state"][4]
-    saved["param_groups"][0]["amsgrad"] = True
+    saved["param_groups"][0]["rho"] = 0.5
     with pytest.raises(ValueError) as caught:
         adam.load_state_dict(saved)
     lines = [line.strip() for line in str(caught.value).splitlines()]
     assert lines[0] == "the saved state does not fit Adam:"
     assert set(lines[1:]) == {
-        "group 0: unexpected amsgrad",
+        "group 0: unexpected rho",
         "parameter 0: exp_avg is float64[13, 16], wanted [13, 17]",
         "parameter 2: missing exp_avg_sq",
         *(f"parameter 4: missing {slot}" for slot in ("step", "exp_avg", "exp_avg_sq")),
@@ -343,8 +358,6 @@ def test_states_that_do_not_fit_are_named_and_nothing_changes():
             adam.load_state_dict(other.state_dict())
         with pytest.raises(ValueError, match=f"does not fit {type(other).__name__}"):
             other.load_state_dict(adam.state_dict())
-    with pytest.raises(ValueError, match="unexpected grad_avg"):  # SGD's own slot is there as well
-        optim.SGD(parameters()).load_state_dict(optim.RMSprop(parameters()).state_dict())
     same(flat_state(adam), before)
     assert adam.param_groups[0]["lr"] == options["lr"]
 

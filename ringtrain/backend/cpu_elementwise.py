@@ -1,0 +1,85 @@
+"""Elementwise rules as compiled loops: every array is read once and written once.
+
+A rule is a function of numbers that returns as many as it changes (see `optim/stretch.py`). One loop is compiled for
+each rule and dtype at first use, and kept on disk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .jit import jit
+
+
+def _stamp(rule: Callable) -> int:
+    """What changes when the rule's file does: the machine code on disk is kept under it."""
+    try:
+        return zlib.crc32(Path(rule.__code__.co_filename).read_bytes())
+    except OSError:  # typed at a prompt, or inside an archive
+        return zlib.crc32(rule.__code__.co_code + repr(rule.__code__.co_consts).encode())
+
+
+@cache
+def _loop(rule: Callable, slots: int) -> Callable:
+    from numba.extending import register_jitable
+
+    register_jitable(rule)
+    return jit(_LOOPS[slots](rule, _stamp(rule)))
+
+
+# The stamp is named in each loop so that it belongs to what numba tells loops apart by; it costs nothing.
+def _loop_0(rule: Callable, stamp: int) -> Callable:
+    def loop(p, g, numbers):
+        _ = stamp
+        for i in range(p.size):
+            (p[i],) = rule(p[i], g[i], *numbers)
+
+    return loop
+
+
+def _loop_1(rule: Callable, stamp: int) -> Callable:
+    def loop(p, g, a, numbers):
+        _ = stamp
+        for i in range(p.size):
+            p[i], a[i] = rule(p[i], g[i], a[i], *numbers)
+
+    return loop
+
+
+def _loop_2(rule: Callable, stamp: int) -> Callable:
+    def loop(p, g, a, b, numbers):
+        _ = stamp
+        for i in range(p.size):
+            p[i], a[i], b[i] = rule(p[i], g[i], a[i], b[i], *numbers)
+
+    return loop
+
+
+def _loop_3(rule: Callable, stamp: int) -> Callable:
+    def loop(p, g, a, b, c, numbers):
+        _ = stamp
+        for i in range(p.size):
+            p[i], a[i], b[i], c[i] = rule(p[i], g[i], a[i], b[i], c[i], *numbers)
+
+    return loop
+
+
+_LOOPS = [_loop_0, _loop_1, _loop_2, _loop_3]
+
+
+class _Elementwise:
+    def accepts(self, p: Any) -> bool:
+        return p.dtype in (np.float32, np.float64)
+
+    def __call__(self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
+        """Numbers take the arrays' dtype, so that float32 stays float32 in the loop."""
+        _loop(rule, len(slots))(p, g, *slots, tuple([p.dtype.type(x) for x in numbers]))
+
+
+KERNEL = _Elementwise()
