@@ -113,6 +113,7 @@ class DistributedOptimizer:
         count = len(self.optimizer.buckets)
         self._names, self._place = names, {}
         hook, hooks = _weakly(self._ready), []
+        hook.under_way = _weakly(self._under_way)  # type: ignore[attr-defined]
         for i, (bucket, buffer) in enumerate(zip(self.optimizer.buckets, buffers, strict=True)):
             first, last = (names[id(p)] for p in (bucket.params[0], bucket.params[-1]))
             sent = buffer[: bucket.size + len(bucket.params)]
@@ -143,10 +144,14 @@ class DistributedOptimizer:
                 self._shipments[self._next].send(self.op)
                 self._next += 1
 
+    def _under_way(self) -> bool:
+        """Whether gradients are this rank's own, or on their way: what clipping must not see."""
+        return not self._synchronized and any(self._arrived.values())
+
     def synchronize(self) -> None:
         """Sends what is left and waits for all: afterwards `.grad` is the same on every rank.
 
-        `step()` does this; call it yourself to clip or look at gradients first.
+        `step()` and `rt.optim.clip_grad_norm_` do this; call it yourself to look at gradients first.
         """
         if self._synchronized:
             return
@@ -216,14 +221,13 @@ def _allocator(buffers: list[Any], flags: int) -> Callable[[int, np.dtype], Any]
     return allocate
 
 
-def _weakly(method: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method for as long as its object lives; it does not keep the object alive."""
     reference = weakref.WeakMethod(method)
 
-    def call(p: Tensor) -> None:
+    def call(*arguments: Any) -> Any:
         alive = reference()
-        if alive is not None:
-            alive(p)
+        return alive(*arguments) if alive is not None else None
 
     return call
 

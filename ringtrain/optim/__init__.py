@@ -3,6 +3,8 @@
 from . import lr
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, Ftrl, RMSprop
+from .average import EMA, SWA
+from .clip import clip_grad_norm_, clip_grad_value_
 from .flat import Bucket
 from .layerwise import LAMB, LARS
 from .matrix import Adafactor, Muon

@@ -250,3 +250,46 @@ def test_a_group_added_after_wrapping_is_an_error(several):
     sgd.add_param_group({"params": list(late.parameters())})
     with pytest.raises(RuntimeError, match="wrap it"):
         wrapped.step()
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("bucket_bytes", EVERY_SIZE)
+def test_clipping_takes_the_averaged_gradients(bucket_bytes):
+    model, optimizer = small(bucket_bytes)
+    expected = averaged(model, 1)
+    exact = np.sqrt(sum((g**2).sum() for g in expected.values()))
+    loss_of(model, 1, rt.rank()).backward()
+    with pytest.raises(RuntimeError, match="still to be averaged over the ranks; pass the DistributedOptimizer"):
+        rt.optim.clip_grad_norm_(model.parameters(), 0.5)
+    assert rt.optim.clip_grad_norm_(optimizer, 0.5) == pytest.approx(exact, rel=1e-12)
+    assert_gradients(model, {name: g * 0.5 / (exact + 1e-6) for name, g in expected.items()})
+    rt.optim.clip_grad_value_(model.parameters(), 0.1)  # they are averaged now
+    optimizer.step()
+    assert_same_on_all_ranks(model)
+    optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("name", ["LARS", "LAMB", "Adafactor", "Muon", "NAdam", "Lion"])
+def test_optimisers_that_look_at_whole_parameters(name, dtype):
+    """They do on each rank what they do on one, however buckets are cut."""
+    model, twin = mlp(dtype), mlp(dtype)
+    twin.load_state_dict(model.state_dict())
+    alone = getattr(rt.optim, name)(twin.parameters(), lr=0.01)
+    optimizer = rt.DistributedOptimizer(
+        getattr(rt.optim, name)(model.parameters(), lr=0.01), model.named_parameters(), bucket_bytes=1000
+    )
+    x = rt.from_numpy(normal((8, 13), 5).astype(dtype))  # the same on every rank: the average is exact
+    for _ in range(3):
+        for net, opt in ((model, optimizer), (twin, alone)):
+            opt.zero_grad()
+            (net(x) * net(x)).sum().backward()
+            opt.step()
+    for key, got in values(model).items():
+        np.testing.assert_allclose(
+            got.astype(np.float64),
+            values(twin)[key].astype(np.float64),
+            rtol=0,
+            atol=1e-9 if dtype is np.float64 else 2e-3,
+        )
+    assert_same_on_all_ranks(model)
