@@ -67,13 +67,20 @@ def broadcast_optimizer_state(optimizer: Any, root_rank: int = 0) -> None:
 
 
 def merge_metrics(*metrics: Metric | Iterable[Metric]) -> None:
-    """Sums what the ranks have counted, in place, so that `value()` is that of all samples, on every rank."""
+    """Adds up what the ranks have counted, in place, so that `value()` is that of all samples, on every rank.
+
+    Sums travel as one message; a metric that keeps its samples has them gathered.
+    """
     flat = [m for item in metrics for m in ([item] if isinstance(item, Metric) else item)]
     if any(m.merged for m in flat):
         raise RuntimeError("a metric has been merged already; reset() it before counting anew")
+    if not flat:
+        return
     totals = collectives.allreduce(np.concatenate([m.totals for m in flat]), collectives.Sum, name="metrics")
     start = 0
-    for m in flat:
-        m.totals[...] = totals[start : start + m.totals.size]
-        m.merged = True
+    for i, m in enumerate(flat):
+        samples = m.samples
+        if m.columns:
+            samples = collectives.allgather(samples, name=f"samples of {type(m).__name__}, metric {i + 1}")
+        m.take(totals[start : start + m.totals.size], samples)
         start += m.totals.size

@@ -7,6 +7,7 @@ import collectives
 import ringtrain as rt
 from ringtrain import nn
 
+from ..metrics.zoo import COUNT, ZOO, count
 from .conftest import mlp, normal, values
 
 pytestmark = [pytest.mark.mpi, pytest.mark.usefixtures("together")]
@@ -95,3 +96,17 @@ def test_merged_metrics_are_those_of_all_samples():
     empty = rt.metrics.Mean()
     rt.merge_metrics(empty)
     assert np.isnan(empty.value())
+
+
+def test_every_metric_merged_is_that_of_all_samples():
+    share = np.random.default_rng(rt.size()).integers(0, rt.size(), COUNT)  # a rank may have nothing
+    parts = {name: count(make, feed, np.flatnonzero(share == rt.rank())) for name, (make, feed) in ZOO.items()}
+    rt.merge_metrics(parts.values())
+    for name, metric in parts.items():
+        exact = count(*ZOO[name], range(COUNT)).value()
+        np.testing.assert_allclose(metric.value(), exact, rtol=1e-13, atol=1e-15, err_msg=name)
+    alone = rt.metrics.AUC()
+    if rt.rank() == rt.size() - 1:
+        alone.update([0.3, 0.6], [0, 1])
+    rt.merge_metrics(alone)
+    assert alone.value() == 1
