@@ -23,21 +23,21 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "tape-forward": 10, "tape-forward-backward": 10}  # steps a repeat
 LINKS = 1000  # operations a step of the tape
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 
 
 class Engine:
-    """A library in a process of its own."""
+    """A library in a process of its own, which runs engines/NAME_ROLE.py."""
 
-    def __init__(self, name: str, python: str) -> None:
+    def __init__(self, name: str, python: str, role: str = "steps", threads: int = 1) -> None:
         # Each library's own choice of BLAS kernels: a pinned OpenBLAS core would slow one side down.
         environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "PYTHONPATH")}
         if name == "ringtrain":
             environment["PYTHONPATH"] = str(HERE.parent)
-        script = HERE / "engines" / f"{name}_steps.py"
+        script = HERE / "engines" / f"{name}_{role}.py"
         self.process = subprocess.Popen(
             [python, str(script)],
-            env=environment | ONE_THREAD,
+            env=environment | dict.fromkeys(THREADS, str(threads)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

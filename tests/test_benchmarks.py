@@ -28,6 +28,12 @@ def test_training_step_writes_its_table(tmp_path):
     assert mlp["seconds"] > 0 and mlp["last_loss"] < mlp["first_loss"]
 
 
+def test_optimizers_writes_its_table(tmp_path):
+    out = run("benchmarks/optimizers.py", "--work", "sgd", "adam", "--repeats", 1, "--json", tmp_path / "f")
+    assert "14.03 M float32 parameters in 150 tensors" in out
+    assert json.loads((tmp_path / "f").read_text())["works"]["adam"]["ringtrain"]["seconds"] > 0
+
+
 def test_training_step_says_which_process_ended():
     script = ["benchmarks/training_step.py", "--work", "mlp", "--repeats", "1", "--peer", f"mxnet={sys.executable}"]
     done = subprocess.run([sys.executable, *script], capture_output=True, text=True, cwd=ROOT, timeout=300)
