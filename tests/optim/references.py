@@ -12,7 +12,7 @@ def sgd(p, g, state, t, lr=0.01, momentum=0.0, dampening=0.0, weight_decay=0.0, 
 
 
 def nag(p, g, state, t, lr=0.01, momentum=0.9, weight_decay=0.0):
-    """As MXNet writes it: the buffer holds the rate."""
+    """With the rate inside the buffer, as in Sutskever et al. 2013."""
     g = g + weight_decay * p
     state["v"] = momentum * state.get("v", 0.0) + lr * g
     return p - (momentum * state["v"] + lr * g)
