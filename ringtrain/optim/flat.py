@@ -53,6 +53,7 @@ class Bucket:
     wide     the dtype that updates are computed in: float32 for 16-bit parameters, else that of the parameters
     steps    for each parameter how many updates it has had
     options  the optimiser's options for these parameters
+    settled  what of the options the state has been made for
     """
 
     def __init__(self, params: Sequence[Tensor], options: dict[str, Any], allocate: Allocator | None = None) -> None:
@@ -63,6 +64,7 @@ class Bucket:
         self.state: dict[str, Any] = {}
         self.cuts: dict[str, Cut] = {}
         self.steps = [0] * len(params)
+        self.settled: Any = None
         self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
         self.cut = Cut([p.shape for p in params], first.dtype.itemsize)
         self.spans, self.size = self.cut.spans, self.cut.size
@@ -110,7 +112,7 @@ class Bucket:
         The slot "master" holds the parameters themselves, for those of 16 bits: a sum of updates each too small to
         change them.
         """
-        for name in set(self.state) - set(slots):
+        for name in [n for n, cut in self.cuts.items() if n not in slots or cut.shapes != list(slots[n])]:
             del self.state[name], self.cuts[name]
         own = self.cut.shapes
         for name in (name for name in slots if name not in self.state):

@@ -47,8 +47,9 @@ class Adafactor(Optimizer):
             raise ValueError(f"Adafactor: beta2_decay must be <= 0; got {options['beta2_decay']!r}")
         if not options["d"] >= 1:
             raise ValueError(f"Adafactor: d must be >= 1; got {options['d']!r}")
-        if len(options["eps"]) != 2 or any(e is not None and not e >= 0 for e in options["eps"]):
-            raise ValueError(f"Adafactor: eps are two numbers >= 0, the first may be None; got {options['eps']!r}")
+        eps = options["eps"]
+        if len(eps) != 2 or eps[1] is None or not all(e >= 0 for e in (eps[0] or 0.0, eps[1])):
+            raise ValueError(f"Adafactor: eps are two numbers >= 0, the first may be None; got {eps!r}")
 
     def slot_shape(self, slot: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> tuple[int, ...]:
         if len(shape) < 2:

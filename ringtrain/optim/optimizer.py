@@ -114,9 +114,13 @@ class Optimizer:
         random.state.step += 1
 
     def _settle(self) -> None:
-        """Makes the state what the options want, which may have been changed."""
+        """Makes the state what the options want, which may change: it follows from `keeps` and switches."""
         for bucket in self.buckets:
-            bucket.keep(self._wanted(bucket.params, bucket.options))
+            switches = [value for value in bucket.options.values() if value is True or value is False]
+            key = (self.keeps(bucket.options), switches)
+            if bucket.settled != key:
+                bucket.keep(self._wanted(bucket.params, bucket.options))
+                bucket.settled = key
 
     def zero_grad(self) -> None:
         """Drops the gradients: the next backward starts them anew, in the same memory."""

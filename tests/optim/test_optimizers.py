@@ -7,6 +7,7 @@ import pytest
 from ringtrain import nn, optim
 from ringtrain.backend import get
 from ringtrain.optim.matrix import orthogonalize
+from ringtrain.optim.stretch import apply
 
 from . import references
 from .conftest import SHAPES, STEPS, normal, parameters, set_gradients, values
@@ -295,6 +296,46 @@ def test_a_momentum_that_is_switched_on_later_starts_from_nothing():
         v = 0.9 * v + normal(twins[0].shape, 100 + step, 0)
         expected[0] = expected[0] - 0.1 * v
     np.testing.assert_allclose(values(params)[0], expected[0], rtol=0, atol=1e-14)
+
+
+def test_muon_may_be_switched_off_and_on():
+    params = parameters()
+    muon = optim.Muon(params)
+    for step, use in enumerate([True, False, False, True]):
+        muon.param_groups[0]["use_muon"] = use
+        set_gradients(params, step)
+        muon.step()
+        shape = muon.state_dict()["state"][0]["momentum_buffer"].shape
+        assert shape == ((13, 17) if use else (0,))
+    assert all(np.isfinite(v).all() for v in values(params))
+    with pytest.raises(ValueError, match=r"3 parameters, but arrays of \[3, 2\]"):
+        apply(lambda p, g, v: (p, v), np.zeros(3), np.zeros(3), [np.zeros(2)], ())
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda p: optim.NAG(p, momentum=0.0), "NAG: nesterov needs a momentum"),
+        (lambda p: optim.LARS(p, trust_coefficient=-1), "LARS: trust_coefficient must be a number >= 0"),
+        (lambda p: optim.LAMB(p, lower_bound=-1), "LAMB: lower_bound must be"),
+        (lambda p: optim.NAdam(p, momentum_decay=-1), "NAdam: momentum_decay must be"),
+        (lambda p: optim.RAdam(p, betas=(1.0, 0.9)), r"RAdam: betas must lie in \[0, 1\)"),
+        (lambda p: optim.Adagrad(p, initial_accumulator_value=-1), "Adagrad: initial_accumulator_value must be"),
+        (lambda p: optim.Adadelta(p, rho=1.0), r"Adadelta: rho must lie in \[0, 1\)"),
+        (lambda p: optim.Ftrl(p, lr=0), "Ftrl: lr must be above 0"),
+        (lambda p: optim.Lion(p, betas=(0.9,)), "Lion: betas are two fractions"),
+        (lambda p: optim.Rprop(p, etas=(1.2, 0.5)), "Rprop: etas are one number"),
+        (lambda p: optim.Rprop(p, step_sizes=(1, 0.5)), "Rprop: step_sizes are the least"),
+        (lambda p: optim.Adafactor(p, d=0.5), "Adafactor: d must be >= 1"),
+        (lambda p: optim.Adafactor(p, beta2_decay=0.5), "Adafactor: beta2_decay must be <= 0"),
+        (lambda p: optim.Adafactor(p, eps=(0.1, None)), "Adafactor: eps are two numbers"),
+        (lambda p: optim.Muon(p, adjust_lr_fn="other"), "Muon: adjust_lr_fn is 'original'"),
+        (lambda p: optim.Muon(p, momentum=1.0), r"Muon: momentum must lie in \[0, 1\)"),
+    ],
+)
+def test_bad_options_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(parameters())
 
 
 def test_orthogonalize():
