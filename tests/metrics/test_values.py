@@ -219,6 +219,34 @@ def test_average_precision_by_hand():
         assert np.isnan(metric.table()[:, 1]).all()
 
 
+def far_apart(*right):
+    """One truth after another far apart, and a detection on each, or on none, of falling score."""
+    boxes = np.array([BOX + 100 * i + (0 if there else 50) for i, there in enumerate(right)])
+    truth = np.array([BOX + 100 * i for i, there in enumerate(right) if there])
+    return boxes, np.linspace(0.9, 0.1, len(right)), np.zeros(len(right), int), truth, np.zeros(len(truth), int)
+
+
+def test_precision_never_falls_with_lower_recall():
+    # precisions 1, 1/2, 2/3, 3/4 at recalls 1/3, 1/3, 2/3, 1: from 1/3 on it is 3/4
+    for style, exact in [
+        ("voc", (1 + 3 / 4 + 3 / 4) / 3),
+        ("voc07", (4 * 1 + 7 * 3 / 4) / 11),
+        ("coco", (34 * 1 + 67 * 3 / 4) / 101),
+    ]:
+        metric = metrics.MeanAveragePrecision(1, style, thresholds=[0.5])
+        metric.update(*far_apart(True, False, True, True))
+        assert metric.value() == pytest.approx(exact, rel=1e-12), style
+
+
+@pytest.mark.parametrize("right", [(True, False), (False, True)])
+@pytest.mark.parametrize("style", ["coco", "voc", "voc07"])
+def test_equal_scores_are_one_point(style, right):
+    boxes, scores, *rest = far_apart(*right)
+    metric = metrics.MeanAveragePrecision(1, style, thresholds=[0.5])
+    metric.update(boxes, np.full_like(scores, 0.5), *rest)
+    assert metric.value() == 0.5
+
+
 def test_thresholds_of_coco():
     metric = metrics.MeanAveragePrecision(1)
     metric.update(moved(2.0), [0.9], [0], [BOX], [0])  # an IoU of 8 / 12: right at 0.5, 0.55, 0.6, 0.65
