@@ -122,11 +122,10 @@ class MeanAveragePrecision(Metric):
         return float(table.mean()) if table.size else float("nan")
 
     def _area(self, scores: np.ndarray, flags: np.ndarray, truths: float) -> float:
-        order = np.argsort(-scores[flags >= 0], kind="stable")
-        scores, flags = scores[flags >= 0][order], flags[flags >= 0][order]
-        right, count = np.cumsum(flags), np.arange(1, len(flags) + 1)
-        last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, int)
-        recall, precision = right[last] / truths, right[last] / count[last]
+        scores, flags = scores[flags >= 0], flags[flags >= 0]
+        # samples are sorted: of equal scores the wrong come first, which the running maximum makes one point
+        right = np.cumsum(flags[np.argsort(-scores, kind="stable")])
+        recall, precision = right / truths, right / np.arange(1, len(right) + 1)
         precision = np.maximum.accumulate(precision[::-1])[::-1]
         if self.style == "voc":
             return float((np.diff(recall, prepend=0.0) * precision).sum())
