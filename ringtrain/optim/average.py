@@ -44,7 +44,7 @@ class _Average:
             raise RuntimeError("the parameters are the averages now; swap() them back before the next update")
         take = self.weight() if self.count else 1.0
         for p, average in zip(self.params, self.averages, strict=True):
-            now = np.ascontiguousarray(raw(p).astype(average.dtype, copy=False)) if take < 1 else raw(p)
+            now = raw(p).astype(average.dtype, copy=False)
             if take < 1:
                 apply(blend, average.reshape(-1), now.reshape(-1), (), (1.0 - take, take))
             else:
