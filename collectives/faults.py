@@ -14,9 +14,9 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 class Hooks:
-    """Hooks for uncaught exceptions which print, as before, and then call `end_job(status)`."""
+    """Hooks for uncaught exceptions which print, as before, and then call `end_job(status, what this rank did)`."""
 
-    def __init__(self, who: str, end_job: Callable[[int], None]):
+    def __init__(self, who: str, end_job: Callable[[int, str], None]):
         self._who, self._end_job = who, end_job
         self._hooks = (sys.excepthook, threading.excepthook)
         self._own = (self._in_main, self._in_thread)
@@ -32,14 +32,21 @@ class Hooks:
     def _in_main(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self._announce()
         self._hooks[0](kind, error, trace)
-        self._end_job(INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
+        if issubclass(kind, KeyboardInterrupt):
+            self._end_job(INTERRUPTED, "was interrupted (Ctrl-C) and ended the job")
+        self._end_job(1, _raised(kind, error))
 
     def _in_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_type is SystemExit:  # ends its thread, as always
             return
         self._announce()
         self._hooks[1](args)
-        self._end_job(1)
+        self._end_job(1, _raised(args.exc_type, args.exc_value))
 
     def _announce(self) -> None:
         print(f"{self._who} raised; the job ends:", file=sys.stderr, flush=True)
+
+
+def _raised(kind: type[BaseException], error: BaseException | None) -> str:
+    said = str(error).partition("\n")[0]
+    return f"raised {kind.__name__}" + (f": {said}" if said else "") + " and ended the job"

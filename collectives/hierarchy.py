@@ -76,11 +76,14 @@ class HierarchicalLink(WholeLink):
     def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
         return self.base.irecv(buffer, source, tag)
 
-    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
-        self.base.wait(requests, timeout)
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
+        self.base.wait(requests, timeout, peer)
 
-    def check(self) -> None:
-        self.base.check()
+    def check(self, peer: int | None = None) -> None:
+        self.base.check(peer)
+
+    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
+        return self.base.understood(error, peer)
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         base = self.base.sub(ranks)

@@ -71,11 +71,12 @@ class Link(ABC):
         """Start receiving exactly `buffer.nbytes` bytes into `buffer`."""
 
     @abstractmethod
-    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
         """Return when all requests are complete.
 
         `timeout` (seconds) replaces the link's own. Raises `StallError` when it passes without an
-        answer, and `PeerFailedError` where the link knows that the answer cannot come.
+        answer, and `PeerFailedError` where the link knows that the answer cannot come. peer: the only
+        rank that they concern; None where it takes every rank of the group.
         """
 
     @abstractmethod
@@ -86,9 +87,16 @@ class Link(ABC):
         one call must be disjoint.
         """
 
-    def check(self) -> None:
-        """Raise PeerFailedError if a rank is known to have left before the collective that this one is in."""
+    def check(self, peer: int | None = None) -> None:
+        """Raise PeerFailedError if a rank is known to have left before the collective that this one is in.
+
+        peer: see `wait`.
+        """
         return
+
+    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
+        """What an error on this link comes from, where the link can tell; the error itself otherwise."""
+        return error
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         """Whether every rank passed the same unsigned 64-bit number. Also a barrier.
@@ -152,7 +160,7 @@ class SoloLink(Link):
     def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
         raise AssertionError("a single rank has nobody to receive from")
 
-    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
         pass
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:

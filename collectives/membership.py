@@ -228,12 +228,15 @@ class Membership:
             reason, missing = self._explained(label, error, peer)
             self._fail(reason, error)
             raise StallError(reason, missing) from None
-        except PeerFailedError as error:
-            self._fail(f"{label}: {error}", error)
-            raise PeerFailedError(f"{label}: {error}", error.ranks) from None
         except BaseException as error:
-            self._fail(f"{label}: {type(error).__name__}: {error}", error)
-            raise
+            known = self._here(str(label)).understood(error, peer)
+            if isinstance(known, PeerFailedError):
+                self._fail(f"{label}: {known}", error)
+                raise PeerFailedError(f"{label}: {known}", known.ranks) from None
+            self._fail(f"{label}: {type(known).__name__}: {known}", error)
+            if known is error:
+                raise
+            raise known from error
 
     def _explained(self, label: object, error: StallError, peer: int | None) -> tuple[str, Sequence[int]]:
         """What a stall is to say, and the ranks waited for."""

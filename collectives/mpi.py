@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import StallError
+from .errors import CollectiveError, PeerFailedError, StallError
 from .farewell import Farewell
+from .header import name_ranks
 from .link import COLLECTIVE, Link, Offer, Request
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
@@ -23,6 +24,7 @@ YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it befo
 BRIEFLY_YIELDING = 1e-4  # the same in a background thread, whose program has other work
 LONGEST_NAP = 1e-3
 SHORTEST_NAP = 20e-6
+LOOKING = 2.0  # seconds to find out which rank has ended, when MPI says that something failed
 
 
 class MpiLink(Link):
@@ -62,8 +64,26 @@ class MpiLink(Link):
     def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
         return self.comm.Irecv([buffer.view(np.uint8), self._byte], source, tag)
 
-    def check(self) -> None:
-        self.farewell.check(self.whole)
+    def check(self, peer: int | None = None) -> None:
+        self.farewell.check(self.whole, None if peer is None else self.ranks[peer])
+
+    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
+        from mpi4py import MPI
+
+        if not isinstance(error, MPI.Exception):
+            return error
+        looked = time.monotonic() + LOOKING
+        while time.monotonic() < looked:
+            try:
+                self.check(peer)
+            except PeerFailedError as known:
+                return known
+            time.sleep(LONGEST_NAP)
+        if error.Get_error_class() in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING):
+            failed = self.comm.Get_failed()
+            lost = [self.ranks[rank] for rank in MPI.Group.Translate_ranks(failed, None, self.comm.Get_group())]
+            return PeerFailedError(f"MPI says that {name_ranks(lost)} failed", lost)
+        return CollectiveError(f"MPI failed: {error}")
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1
@@ -85,13 +105,13 @@ class MpiLink(Link):
             flat = flat.view(np.uint8)
         self._complete(self.comm.Iallreduce(self._in_place, flat, self._ops[ufunc]).Test)
 
-    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
         if len(requests) == 1:
-            self._complete(requests[0].Test, timeout)
+            self._complete(requests[0].Test, timeout, peer)
         elif requests:
-            self._complete(partial(self._testall, requests), timeout)
+            self._complete(partial(self._testall, requests), timeout, peer)
 
-    def _complete(self, test: Callable[[], bool], timeout: float | None = None) -> None:
+    def _complete(self, test: Callable[[], bool], timeout: float | None = None, peer: int | None = None) -> None:
         for _ in range(SPINS):
             if test():
                 return
@@ -105,7 +125,7 @@ class MpiLink(Link):
                 continue
             # Naps grow with the wait: a late answer is noticed late by an eighth at most.
             time.sleep(min(LONGEST_NAP, max(SHORTEST_NAP, waited / 8)))
-            self.check()
+            self.check(peer)
             if waited > limit:
                 raise StallError(f"no answer for {waited:.1f} s")
 

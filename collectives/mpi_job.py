@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from .alive import Watch, this_process
 from .errors import CollectiveError
 from .farewell import Farewell
 from .faults import Hooks
@@ -41,7 +42,8 @@ class MpiJob:
         _require_threads()
         self._comm = comm
         self.place, hosts = _place(comm)
-        self._farewell = Farewell(comm.Dup())
+        watch = Watch(dict(enumerate(comm.allgather(this_process()))))
+        self._farewell = Farewell(comm.Dup(), watch)
         link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
         topology = Topology(link.comm, hosts)
         self.link = topology.link(link)
@@ -52,16 +54,21 @@ class MpiJob:
         self._hooks = Hooks(self.who, self.end)
 
     def leave(self) -> None:
-        """Return when all ranks have left."""
+        """Return when all ranks have left; PeerFailedError if one has ended instead."""
         self._farewell.leave()
         if self.status is not None:
-            self.status.close()
+            self.status.close(self._farewell.check_all)
+        self._farewell.close()
         if self.arena is not None:
             self.arena.close()
         self._hooks.remove()
 
-    def end(self, status: int) -> NoReturn:
-        """End this process and all other ranks, with as little said after a traceback as possible."""
+    def end(self, status: int, reason: str) -> NoReturn:
+        """End this process and all other ranks, with as little said after a traceback as possible.
+
+        reason: what this rank did, as a clause, for the others to say if the launcher lets them live.
+        """
+        self._farewell.fail(reason)
         with suppress(OSError):
             timeline.salvage(self.place.rank)
         for stream in (sys.stdout, sys.stderr):

@@ -23,20 +23,20 @@ def send(link: Link, array: np.ndarray, to: int, tag: int) -> None:
     payload = as_bytes(np.ascontiguousarray(array))
     envelope = _envelope(array)
     requests = [link.isend(envelope, to, _wire(tag))]
-    link.wait(requests + exchange.send_all(link, payload, to, _wire(tag)))
+    link.wait(requests + exchange.send_all(link, payload, to, _wire(tag)), peer=to)
 
 
 def recv(link: Link, like: np.ndarray, source: int, tag: int, ranks: Sequence[int]) -> np.ndarray:
     """A new array of the dtype and shape of `like`. `ranks` are the group's in the world."""
     envelope = np.empty(TEXT + 8, np.uint8)
-    link.wait([link.irecv(envelope, source, _wire(tag))])
+    link.wait([link.irecv(envelope, source, _wire(tag))], peer=source)
     expected = _envelope(like)
     if (envelope == expected).all():
         out = np.empty(like.shape, like.dtype)
-        link.wait(exchange.recv_all(link, as_bytes(out), source, _wire(tag)))
+        link.wait(exchange.recv_all(link, as_bytes(out), source, _wire(tag)), peer=source)
         return out
     payload = np.empty(int(envelope[TEXT:].view(np.int64)[0]), np.uint8)
-    link.wait(exchange.recv_all(link, payload, source, _wire(tag)))
+    link.wait(exchange.recv_all(link, payload, source, _wire(tag)), peer=source)
     by_rank = {ranks[source]: _text(envelope), ranks[link.rank]: _text(expected)}
     raise MismatchError(
         f"rank {ranks[source]} sent {_text(envelope)} with tag {tag}, and rank {ranks[link.rank]} "

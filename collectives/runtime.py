@@ -10,13 +10,14 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from . import memory, nccl
-from .errors import CollectiveError
+from .errors import CollectiveError, PeerFailedError
 from .group import world
 from .header import Call
 from .link import SoloLink
@@ -53,7 +54,11 @@ class _Process:
         if mpi is None:
             return
         if failure is None:
-            mpi.leave()
+            try:
+                mpi.leave()
+            except PeerFailedError as error:
+                self.wrecks.append((mpi, Failure(str(error), error)))
+                raise
         else:  # messages are under way that nobody will receive: MPI cannot be finalised
             self.wrecks.append((mpi, failure))
 
@@ -204,8 +209,9 @@ def _place(asked: str) -> Place:
 
 
 def _at_exit() -> None:
-    shutdown()
+    with suppress(PeerFailedError):  # a wreck, then
+        shutdown()
     if _process.wrecks:
         mpi, failure = _process.wrecks[0]
         print(f"{mpi.who} ends the job: {failure.reason}", file=sys.stderr)
-        mpi.end(1)
+        mpi.end(1, f"ended the job: {failure.reason}")

@@ -160,8 +160,11 @@ class SharedLink(WholeLink):
     def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
         return self.base.irecv(buffer, source, tag)
 
-    def wait(self, requests: Sequence[Request], timeout: float | None = None) -> None:
-        self.base.wait(requests, timeout)
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
+        self.base.wait(requests, timeout, peer)
+
+    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
+        return self.base.understood(error, peer)
 
     def check(self) -> None:
         self.base.check()

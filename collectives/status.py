@@ -11,13 +11,15 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .farewell import next_message
 from .header import Agreement, name_ranks
 
 Key = tuple[tuple[int, ...], int]  # a group: its ranks, and how many groups of those were formed before it
@@ -86,13 +88,17 @@ class StatusService:
         earlier = sum(ranks == agreement.ranks for ranks, _ in list(self._groups))
         self._groups[agreement.ranks, earlier] = agreement
 
-    def close(self) -> None:
-        """Stop answering; collective, when no rank is in a collective any more."""
+    def close(self, check: Callable[[], None] = lambda: None) -> None:
+        """Stop answering; collective, when no rank is in a collective any more.
+
+        check: raises an error if not all ranks can come.
+        """
         self._closing.set()
         self._thread.join()
         last = self._comm.Ibarrier()
         while not last.Test():
             self._serve()
+            check()
             time.sleep(NAP)
         self._serve()
         self._comm.Free()
@@ -117,7 +123,8 @@ class StatusService:
         number = next(self._numbers)
         answers = self._answers[number] = {}
         with self._lock:
-            self._sends += [self._comm.isend((number, self._rank, key), rank) for rank in ranks]
+            for rank in ranks:
+                self._send((number, self._rank, key), rank)
         deadline = time.monotonic() + PATIENCE
         while len(answers) < len(ranks) and time.monotonic() < deadline:
             self._serve()
@@ -126,13 +133,17 @@ class StatusService:
 
     def _serve(self) -> None:
         with self._lock:
-            while (message := self._comm.improbe()) is not None:
-                number, sender, said = message.recv()
+            while (message := next_message(self._comm)) is not None:
+                number, sender, said = message
                 if not isinstance(said, Report):
-                    self._sends.append(self._comm.isend((number, self._rank, self._report(said)), sender))
+                    self._send((number, self._rank, self._report(said)), sender)
                 elif number in self._answers:  # else it comes too late
                     self._answers[number][sender] = said
-            self._sends = [send for send in self._sends if not send.Test()]
+            self._sends = [send for send in self._sends if not _is_over(send)]
+
+    def _send(self, message: Any, rank: int) -> None:
+        with suppress(RuntimeError):  # an MPI that has noticed that the rank is dead
+            self._sends.append(self._comm.isend(message, rank))
 
     def _report(self, key: Key | None) -> Report:
         others = [group for other, group in list(self._groups.items()) if other != key and group.current]
@@ -203,6 +214,13 @@ def describe(
     shown = [f"\n  {line}" for line in list(lines.values())[:SHOWN]]
     more = f"\n  and {len(lines) - SHOWN} more ranks" if len(lines) > SHOWN else ""
     return "".join(shown) + more, missing
+
+
+def _is_over(send: Any) -> bool:
+    try:
+        return bool(send.Test())
+    except RuntimeError:  # the rank that it was meant for is dead
+        return True
 
 
 def whereabouts(report: Report) -> str:

@@ -96,7 +96,7 @@ class ThreadLink(Link):
     def _post(self, buffer, peer, source, to, tag, receiving):
         return self.fabric.post((self.key, source, to, tag), Transfer(buffer, peer, receiving), self.me, to)
 
-    def wait(self, requests, timeout=None):
+    def wait(self, requests, timeout=None, peer=None):
         self.fabric.wait(self.me, requests, self.timeout if timeout is None else timeout)
 
     def sub(self, ranks):
