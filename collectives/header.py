@@ -17,6 +17,7 @@ import numpy as np
 
 from . import routes
 from .errors import MismatchError
+from .lines import Line, calling
 from .link import SEQUENCE, Link, Offer
 from .reduce import Op
 from .shared import DIFFERENT, Plan, SharedLink, signed
@@ -24,6 +25,8 @@ from .shared import DIFFERENT, Plan, SharedLink, signed
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint
 REMEMBERED = 4096  # fingerprints kept; programs repeat their calls
+#: what a verb calls the rest of its arguments
+DETAILS = {"grouped_allreduce": "arrays", "alltoall": "splits", "Group": "ranks"}
 
 
 REFUSED = "refused: "  # how the detail of a call with wrong arguments begins
@@ -115,11 +118,13 @@ class Agreement:
     def sequence(self, number: int) -> None:
         self._counts[SEQUENCE] = number
 
-    def check(self, call: Call, timeout: float | None = None, offer: Offer | None = None) -> Call | None:
+    def check(
+        self, call: Call, timeout: float | None = None, offer: Offer | None = None, line: Line | None = None
+    ) -> Call | None:
         """Return once every rank has made this call; MismatchError on all if one makes another.
 
         The result is None, or the call of the live ranks where the others have joined. offer: see
-        `Link.agree`.
+        `Link.agree`. line: where the program asked for it, if not in this thread.
         """
         self.sequence += 1
         self.current = call
@@ -127,16 +132,17 @@ class Agreement:
             return None
         fingerprint = (self._fingerprint(call) + self.sequence * STRIDE) & MASK
         if not self.link.agree(fingerprint, timeout, offer):
-            return self.resolve(call)
+            return self.resolve(call, line)
         return None
 
-    def resolve(self, call: Call) -> Call:
+    def resolve(self, call: Call, line: Line | None = None) -> Call:
         """What the ranks that have not joined agree on, after all have found that they differ. Collective."""
-        said = routes.allgather_bytes(self.link, pickle.dumps(tuple(call)))
-        calls = [Call(*pickle.loads(fields)) for fields in said]
+        said = routes.allgather_bytes(self.link, pickle.dumps((tuple(call), str(line or calling()))))
+        fields, places = zip(*map(pickle.loads, said), strict=True)
+        calls = [Call(*theirs) for theirs in fields]
         live = tuple(rank for rank, call in enumerate(calls) if call != JOIN)
         if len(live) == len(calls) or len({calls[rank] for rank in live}) > 1:
-            raise self._mismatch(calls)
+            raise self._mismatch(calls, places)
         self.live = live
         return calls[live[0]]
 
@@ -165,19 +171,28 @@ class Agreement:
             self._fingerprints[call] = known
         return known
 
-    def _mismatch(self, calls: list[Call]) -> MismatchError:
-        differing = [field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1]
+    def _mismatch(self, calls: Sequence[Call], places: Sequence[str]) -> MismatchError:
         by_rank = dict(zip(self.ranks, map(str, calls), strict=True))
         ranks_saying = defaultdict(list)
-        for rank, text in by_rank.items():
-            ranks_saying[text].append(rank)
-        lines = [f"  {name_ranks(ranks)}: {text}" for text, ranks in ranks_saying.items()]
+        for rank, place in zip(self.ranks, places, strict=True):
+            ranks_saying[by_rank[rank], place].append(rank)
+        lines = [f"  {name_ranks(ranks)}: {text}, at {place}" for (text, place), ranks in ranks_saying.items()]
         return MismatchError(
-            f"ranks disagree on collective #{self.sequence}, in {', '.join(differing)}:\n"
+            f"ranks disagree on collective #{self.sequence}, in {', '.join(_differing(calls))}:\n"
             + "\n".join(lines)
             + "\nEvery rank of a group must make the same calls, in the same order, with arguments that fit.",
             by_rank,
         )
+
+
+def _differing(calls: Sequence[Call]) -> list[str]:
+    """What differs between calls, by the names of arguments."""
+    fields = [field for field in Call._fields if len({repr(getattr(call, field)) for call in calls}) > 1]
+    if fields[0] != "verb" and any(call.refused for call in calls):
+        return ["arguments"]
+    return [
+        DETAILS.get(calls[0].verb, field) if field == "detail" and "verb" not in fields else field for field in fields
+    ]
 
 
 class Repeat:

@@ -17,6 +17,7 @@ from .device import device_of
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .gpu import gpu_of
 from .header import REFUSED, Agreement, Call, Repeat, name_ranks
+from .lines import Line, calling
 from .link import CALLS, NANOSECONDS, Link
 from .progress import Handle, Progress
 from .status import StatusService
@@ -123,7 +124,7 @@ class Membership:
     def _submit(self, verb: str, build: Callable[..., Work], *args: Any) -> Handle:
         self._here(verb)
         work = self._work(verb, build, args)
-        return self._progress.submit(work.call, partial(self._perform, work))
+        return self._progress.submit(work.call, partial(self._perform, work, calling()))
 
     def _reduce_in_place(self, x: Any, *how: Any) -> Any:
         """allreduce_, ready to cost little when it is called again with an array of this kind."""
@@ -159,13 +160,13 @@ class Membership:
             call = Call(verb, detail=f"{REFUSED}{problem}")
             return Work(call, lambda link: None, problem)
 
-    def _perform(self, work: Work) -> Any:
-        """Agree on the call, then do it."""
+    def _perform(self, work: Work, line: Line | None = None) -> Any:
+        """Agree on the call, then do it. line: where the program asked for it, if not in this thread."""
         agreement = self._agreement
         assert agreement is not None
 
         def action() -> Any:
-            common = agreement.check(work.call, work.timeout, work.offer)
+            common = agreement.check(work.call, work.timeout, work.offer, line)
             part = work if common is None else joining.adapted(work, common, agreement.ranks, agreement.live)
             return part.move(agreement.link)
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -79,10 +80,11 @@ class MpiLink(Link):
             except PeerFailedError as known:
                 return known
             time.sleep(LONGEST_NAP)
-        if error.Get_error_class() in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING):
-            failed = self.comm.Get_failed()
-            lost = [self.ranks[rank] for rank in MPI.Group.Translate_ranks(failed, None, self.comm.Get_group())]
-            return PeerFailedError(f"MPI says that {name_ranks(lost)} failed", lost)
+        with suppress(MPI.Exception, NotImplementedError, AttributeError):  # an MPI that knows of no failures
+            failed = MPI.Group.Translate_ranks(self.comm.Get_failed(), None, self.comm.Get_group())
+            lost = [self.ranks[rank] for rank in failed if peer is None or rank == peer]
+            if lost:
+                return PeerFailedError(f"MPI says that {name_ranks(lost)} failed", lost)
         return CollectiveError(f"MPI failed: {error}")
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:

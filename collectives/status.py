@@ -6,21 +6,17 @@ program runs Python, sleeps, or waits in a library that releases the interpreter
 stopped or dead does not answer, and that is told too. A collective pays two attribute stores.
 """
 
-import os
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from types import FrameType
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .farewell import next_message
 from .header import Agreement, name_ranks
+from .lines import place
 
 Key = tuple[tuple[int, ...], int]  # a group: its ranks, and how many groups of those were formed before it
 
@@ -28,17 +24,6 @@ BETWEEN_LOOKS = 0.1  # seconds between two looks for questions
 NAP = 2e-3  # seconds between two looks for an answer
 PATIENCE = 2.0  # seconds for an answer: many looks, on a machine that is busy
 SHOWN = 8  # missing ranks that a message describes one by one
-
-_PACKAGES = tuple(
-    os.path.join(path, "")
-    for path in (
-        os.path.dirname(os.path.abspath(__file__)),
-        os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ringtrain"),
-        os.path.dirname(np.__file__),
-    )
-)
-_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
-_INSTALLED = tuple(os.path.join(sysconfig.get_path(kind), "") for kind in ("purelib", "platlib"))
 
 
 class Report(NamedTuple):
@@ -225,27 +210,3 @@ def _is_over(send: Any) -> bool:
 
 def whereabouts(report: Report) -> str:
     return f"it is at {report.place}" + (f", in {report.elsewhere}" if report.elsewhere else "")
-
-
-def place() -> str:
-    """'train.py:57 in load_batch': the line of the program that the main thread is at.
-
-    That is the innermost frame which is neither of this project, nor of NumPy, nor of Python's
-    library; if all are, the innermost.
-    """
-    innermost = sys._current_frames().get(threading.main_thread().ident or 0)
-    frame: FrameType | None = innermost
-    while frame is not None and not _is_program(frame.f_code.co_filename):
-        frame = frame.f_back
-    frame = frame or innermost
-    if frame is None:
-        return "the end of its main thread"
-    path = frame.f_code.co_filename
-    below = os.path.relpath(path) if os.path.isabs(path) else path
-    return f"{path if below.startswith('..') else below}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
-def _is_program(path: str) -> bool:
-    if path.startswith(("<frozen", *_PACKAGES)):
-        return False
-    return not path.startswith(_LIBRARY) or path.startswith(_INSTALLED)

@@ -1,15 +1,18 @@
-"""Every verb at once while one rank does not come; a program for mpiexec, run by test_faults.py.
+"""Every verb at once while the last rank does not come; a program for mpiexec, run by test_fault_grid.py.
 
-    fault_grid.py sleep|stop|kill|extra
+    fault_grid.py late|exit|kill|raise|thread [mpi|hosts]
+
+mpi: where the ranks have no shared memory; hosts: nor see each other's processes, as on several hosts.
 
 Each verb has a group and a thread of its own, so that one deadline passes for all of them. Every rank
-that survives checks what it is told and prints "rank R of N saw K verbs fail".
+that survives checks what it is told and prints "rank R of N: FAULT at K verbs".
 """
 
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,19 +20,21 @@ import numpy as np
 from mpi4py import MPI
 
 import collectives as c
+from collectives import mpi_job
 
-DEADLINE = 1.0  # seconds that a collective waits
+DEADLINE = 1.0  # seconds that a collective waits for the last rank, where it is to be late
 PATIENCE = 60.0  # seconds for what must succeed, however busy the machine is
+SOON = 20.0  # seconds for an error that is due in one
 
 BIG = 1 << 20  # items: more than MPI sends before the receiver asks for it
 
 
 def x():
-    return np.full((6, 2), c.rank(), np.float32)
+    return np.full((12, 2), ME, np.float32)
 
 
 def row():
-    return np.empty((c.size() * 6, 2), np.float32)
+    return np.empty((N * 12, 2), np.float32)
 
 
 VERBS = {
@@ -43,109 +48,215 @@ VERBS = {
     "allgather async": lambda g: g.allgather_async(x()).wait(),
     "allgather_into": lambda g: g.allgather_into(row(), x()),
     "broadcast": lambda g: g.broadcast(x(), 0),
+    "broadcast big async": lambda g: g.broadcast_async(np.ones(BIG), 0).wait(),
+    "grouped_allreduce async": lambda g: g.grouped_allreduce_async([x(), x()]).wait(),
     "alltoall": lambda g: g.alltoall(x()),
     "gather": lambda g: g.gather(x(), 0),
-    "scatter": lambda g: g.scatter([x()] * c.size(), 0),
+    "scatter": lambda g: g.scatter([x()] * N, 0),
     "broadcast_object": lambda g: g.broadcast_object("a", 0),
     "allgather_object": lambda g: g.allgather_object("a"),
     "barrier": lambda g: g.barrier(),
+    "join": lambda g: g.join(),
     "Group": lambda g: c.Group([0], g),
     "split": lambda g: g.split(0),
 }
 MESSAGES = {
-    "send": lambda g: g.send(np.ones(BIG), culprit()),
-    "recv": lambda g: g.recv(x(), culprit()),
+    "send": lambda g: g.send(np.ones(BIG), N - 1),
+    "recv": lambda g: g.recv(x(), N - 1),
 }
+ANSWERS = {"send": lambda g: g.recv(np.ones(BIG), 0), "recv": lambda g: g.send(x(), 0)}  # of the last rank to rank 0
 
 
-def culprit():
-    return c.size() - 1
+def groups(names, timeout):
+    """A group of all ranks for each name, in which a wait ends after `timeout` seconds."""
+    formed = [c.Group(range(N)) for _ in names]
+    for group in formed:
+        getattr(group._link, "base", group._link).timeout = timeout
+    return formed
 
 
-def load_batch():
-    """What the culprit does instead, until the others have seen enough."""
-    others = MPI.COMM_WORLD.Ibarrier()
-    while not others.Test():
-        time.sleep(0.01)
+def at_once(calls, formed, do):
+    """do(name, call, group) for all of them, each in a thread; raises what the first raises."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        jobs = [pool.submit(do, *call, group) for call, group in zip(calls.items(), formed, strict=True)]
+        for job in jobs:
+            job.result()
+    return len(jobs)
 
 
-def expect(error, call, group, text):
-    """Every rank but the culprit is told, by this error and text."""
+def expect(error, text, name, call, group):
+    """Every rank but the last is told, by this error and text (of the verb's name)."""
+    started = time.monotonic()
     try:
         call(group)
     except error as caught:
-        assert caught.missing == (culprit(),), caught.missing
-        assert re.search(text, str(caught)), f"{text!r} is not in {caught}"
-        return 1
-    raise AssertionError(f"{text} did not fail")
+        ranks = caught.missing if error is c.StallError else caught.ranks
+        assert tuple(ranks) == (N - 1,), (name, ranks)
+        assert re.search(text(name), str(caught)), f"{text(name)!r} is not in {caught}"
+        assert time.monotonic() - started < SOON, name
+    else:
+        raise AssertionError(f"{name} did not fail")
 
 
-def nobody_comes(told):
-    """Each verb fails with `told` (of the verb's name), all at the same time."""
+def told_everywhere(fault, error, text, misbehave):
+    """What survivors see while the last rank misbehaves: `error` at every verb."""
     calls = VERBS | MESSAGES
-    groups = [c.Group(range(c.size())) for _ in calls]
-    survivors = MPI.COMM_WORLD.Split(c.rank() == culprit())
-    everyone_ready(PATIENCE)
-    if c.rank() == culprit():
+    formed = groups(calls, DEADLINE if error is c.StallError else PATIENCE)
+    c.barrier()
+    if ME == N - 1:
         misbehave()
     else:
-        with ThreadPoolExecutor(len(calls)) as pool:
-            failed = [
-                pool.submit(expect, c.StallError, call, group, told(name))
-                for (name, call), group in zip(calls.items(), groups, strict=True)
-            ]
-            print(f"rank {c.rank()} of {c.size()} saw {sum(f.result() for f in failed)} verbs fail", flush=True)
-        survivors.Barrier()
-        if FAULT == "stop":
-            os.kill(PIDS[culprit()], signal.SIGCONT)
+        report(fault, at_once(calls, formed, lambda *verb: expect(error, text, *verb)))
+
+
+def report(fault, verbs):
+    print(f"rank {ME} of {N}: {fault} at {verbs} verbs", flush=True)
+
+
+# -- a rank that is late --------------------------------------------------------------------------
+
+
+def all_but_the_last_are_done():
+    others = MPI.COMM_WORLD.Ibarrier()
+
+    def load_batch():
+        while not others.Test():
+            time.sleep(0.01)
+
+    return load_batch
+
+
+def sleeps():
+    text = r"it is at \S*fault_grid.py:\d+ in load_batch$"
+    told_everywhere(
+        "sleep",
+        c.StallError,
+        lambda name: (
+            rf"{name} \w+ rank {N - 1}: no answer .* {text}"
+            if name in MESSAGES
+            else rf"rank {N - 1} has not joined {name.split(' ')[0]} #1\b.*; {text}"
+        ),
+        lambda: all_but_the_last_are_done()(),
+    )
+    if ME < N - 1:
         MPI.COMM_WORLD.Ibarrier().Wait()
-    everyone_ready(PATIENCE)  # the world itself still works
+    c.barrier()  # the world itself still works
 
 
-def everyone_ready(patience):
-    c.barrier(timeout=patience)
+def stops():
+    survivors = MPI.COMM_WORLD.Split(ME == N - 1)
+    told_everywhere(
+        "stop",
+        c.StallError,
+        lambda name: rf"rank {N - 1}( does not answer|: it does not answer) \(stopped or dead\?\)",
+        stop,
+    )
+    survivors.Barrier()
+    if ME == 0:
+        os.kill(PIDS[N - 1], signal.SIGCONT)
+    c.barrier()
 
 
-def misbehave():
-    if FAULT == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    if FAULT == "kill":
-        time.sleep(DEADLINE / 4)  # the others are in their verbs
-        os.kill(os.getpid(), signal.SIGKILL)
-    load_batch()
+def stops_for_a_while():
+    """Inside the deadline, that only takes longer."""
+    calls = VERBS | {name: (lambda g: None) for name in MESSAGES} if 0 < ME < N - 1 else VERBS | MESSAGES
+    calls |= ANSWERS if ME == N - 1 else {}
+    formed = groups(calls, PATIENCE)
+    c.barrier()
+    if ME == N - 1:
+        stop()
+    if ME == 0:
+        resume = threading.Timer(DEADLINE / 2, os.kill, (PIDS[N - 1], signal.SIGCONT))
+        resume.start()
+    report("pause", at_once(calls, formed, lambda name, call, group: call(group)))
+    c.barrier()
 
 
-def one_call_too_many():
-    """The culprit calls each verb once more than the others, who are at the next call."""
-    count = 0
-    for name, call in VERBS.items():
-        following = (lambda g: g.allreduce(np.ones(3), name="next")) if name == "barrier" else (lambda g: g.barrier())
+def stop():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def comes_too_late():
+    """A rank that comes when the others have given up is told so."""
+    (group,) = groups(["barrier"], DEADLINE)
+    if ME < N - 1:
+        expect(c.StallError, lambda name: "has not joined barrier #1", "barrier", lambda g: g.barrier(), group)
+        MPI.COMM_WORLD.Ibarrier().Wait()
+    else:
+        all_but_the_last_are_done()()
         try:
-            (call if c.rank() == culprit() else following)(c.world)
-        except c.MismatchError as error:
-            odd = error.by_rank.pop(culprit())
-            assert odd.split(" ")[0] == name.split(" ")[0] and len(set(error.by_rank.values())) == 1, error
-            count += 1
-        following(c.world)
-    print(f"rank {c.rank()} of {c.size()} saw {count} verbs fail", flush=True)
+            for _ in range(2):
+                group.barrier()
+        except c.StallError as error:
+            assert error.missing == tuple(range(N - 1)), error.missing
+            assert "takes no part in barrier #2 any more: no answer for" in str(error), error
+        else:
+            raise AssertionError("nobody was there, and nothing was said")
+    c.barrier()
 
 
-FAULT = sys.argv[1]
-c.init(timeout=PATIENCE if FAULT in ("extra", "kill") else DEADLINE)
+# -- a rank that ends -----------------------------------------------------------------------------
+
+
+def ends(how, text):
+    """Survivors are told, and a group of their own goes on."""
+    part = c.world.split(ME == N - 1)
+
+    def misbehave():
+        time.sleep(DEADLINE / 4)  # by then the others are in their verbs
+        how()
+
+    told_everywhere(FAULT, c.PeerFailedError, text, misbehave)
+    assert part.allreduce(x(), c.Sum)[0, 0] == sum(range(N - 1))
+    try:
+        c.Group([0])
+    except c.PeerFailedError as error:
+        assert error.ranks == (N - 1,)
+    else:
+        raise AssertionError("a group was formed without one of its makers")
+    part.barrier()
+
+
+def fail():
+    raise ValueError("bad batch")
+
+
+def fail_in_a_thread():
+    threading.Thread(target=fail, name="loader").start()
+    time.sleep(SOON)
+
+
+def of_a_verb(text):
+    def told(name):
+        label = rf"{name} \w+ rank {N - 1}" if name in MESSAGES else name.split(" ")[0] + r"\b.*"
+        return f"^{label}: {text}"
+
+    return told
+
+
+FAULT, *WHERE = sys.argv[1:]
+if WHERE:
+    mpi_job._in_shared_memory = lambda link, place: (None, link)
+if WHERE == ["hosts"]:
+    mpi_job.this_process = lambda: None
+c.init(timeout=PATIENCE)
+N, ME = c.size(), c.rank()
 PIDS = c.allgather_object(os.getpid())
-if c.rank() == 0:
+if ME == 0:
     print("pids", *PIDS, flush=True)
 
-if FAULT == "extra":
-    one_call_too_many()
-elif FAULT == "stop":
-    nobody_comes(lambda name: rf"rank {culprit()}( does not answer|: it does not answer) \(stopped or dead\?\)")
+if FAULT == "late":
+    sleeps()
+    stops()
+    stops_for_a_while()
+    comes_too_late()
+elif FAULT == "exit":
+    ends(sys.exit, of_a_verb(rf"rank {N - 1} left the job \(by sys.exit, or at the end of the program\) before this "))
+elif FAULT == "kill":
+    died = rf"rank {N - 1} \(pid {PIDS[N - 1]} on this host\) has died$"
+    if WHERE == ["hosts"]:
+        died = f"MPI says that rank {N - 1} failed$"
+    ends(lambda: os.kill(os.getpid(), signal.SIGKILL), of_a_verb(died))
 else:
-    PLACE = r"it is at \S*fault_grid.py:\d+ in load_batch$"
-    nobody_comes(
-        lambda name: (
-            rf"{name} \w+ rank {culprit()}: no answer .* {PLACE}"
-            if name in MESSAGES
-            else rf"rank {culprit()} has not joined {name.split(' ')[0]} #1\b.*; {PLACE}"
-        )
-    )
+    raised = of_a_verb(rf"rank {N - 1} raised ValueError: bad batch and ended the job$")
+    ends({"raise": fail, "thread": fail_in_a_thread}[FAULT], raised)

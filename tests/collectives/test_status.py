@@ -11,8 +11,9 @@ import pytest
 from collectives import StallError, status
 from collectives.group import Group
 from collectives.header import Agreement, Call
+from collectives.lines import place
 from collectives.link import Books
-from collectives.status import Report, StatusService, describe, place
+from collectives.status import Report, StatusService, describe
 
 CALL = Call("allreduce", "grad bucket 3", np.dtype("f4"), (1048576,))
 LABEL = "allreduce #814 'grad bucket 3' (float32[1048576])"
