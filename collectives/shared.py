@@ -18,6 +18,7 @@ A rank waits by spinning, then by yielding its processor, then by sleeping, and 
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from ctypes import memmove
 from itertools import pairwise
@@ -45,6 +46,7 @@ BRIEF = 100  # the same of a background thread, whose program has other work
 NAPS = 40  # sleeps before Python looks at deadlines and signals: about 15 milliseconds
 FIRST_NAP = 20  # microseconds; naps grow by an eighth
 REMEMBERED = 4096  # plans kept; programs repeat their calls
+NO_ROOM = "this host has no room for that"
 
 # What a kernel found, and the ways of arrays by their size.
 DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXED, STAGED = range(-1, 6)
@@ -92,9 +94,17 @@ def room_of(size: int) -> int:
 
 
 def lacking(arena: Arena, size: int) -> str:
-    """What the host lacks for a group of `size` ranks; '' if nothing."""
-    room = room_of(size) + size * 128
-    return "" if arena.take(room) is not None else f"the host lacks memory: every rank of {size} takes {room:,} bytes"
+    """Why the host has nothing for a group of `size` ranks; '' if it has."""
+    return "" if arena.take(room_of(size) + size * 128) is not None else NO_ROOM
+
+
+def warn_of_mpi(size: int, reason: str) -> None:
+    """Say that `size` ranks of a host cannot share memory, and how much they need."""
+    warnings.warn(
+        "collectives go through MPI, not through shared memory, of which each rank takes "
+        f"{room_of(size) / 2**20:.0f} MiB in a group of {size} on a host, beside what it asks for: {reason}",
+        stacklevel=2,
+    )
 
 
 def box_of(size: int) -> int:
@@ -173,7 +183,10 @@ class SharedLink(WholeLink):
         base = self.base.sub(ranks)
         if base is None or ranks is None:
             return None
-        return share(base, self.arena, [self._mappings[rank] for rank in ranks], self._crowded)
+        joined = share(base, self.arena, [self._mappings[rank] for rank in ranks], self._crowded)
+        if joined is base and base.size > 1 and base.rank == 0:
+            warn_of_mpi(base.size, NO_ROOM)
+        return joined
 
     # -- meeting --------------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ Where a host has no memory to share, all ranks use MpiLink, and rank 0 warns.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +60,7 @@ class Topology:
             self.arena, self._mappings = arena, mappings
             self._crowded = len(set().union(*(said[peer][1] for peer in here))) < len(here)
         elif rank == 0:
-            warnings.warn(f"collectives go through MPI, not through shared memory: {problems[0]}", stacklevel=6)
+            shared.warn_of_mpi(len(here), problems[0])
 
     def link(self, base: MpiLink) -> Link:
         """The link to use for the ranks of `base`. Collective over it."""
@@ -85,7 +84,9 @@ class Topology:
                 part.whole = base
         inside = self._shared(local)
         if not all(base.comm.allgather(inside is not local or local.size == 1)):
-            return base  # a host has no memory left for another group
+            if base.rank == 0:  # perhaps of another host
+                shared.warn_of_mpi(max(map(len, hosts)), shared.NO_ROOM)
+            return base
         return HierarchicalLink(base, hosts, inside, across, self.link)
 
     def _shared(self, base: MpiLink) -> Link:

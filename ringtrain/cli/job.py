@@ -16,6 +16,10 @@ from ringtrain.cli.banners import BannerFilter, killed_by
 
 GRACE = 10.0  # seconds that ranks have between SIGTERM and SIGKILL, e.g. to write a checkpoint
 DRAIN = 2.0  # seconds to wait for last words once mpiexec has ended
+HINTS: dict[int, str] = {
+    signal.SIGKILL: "; did the machine run out of memory?",
+    signal.SIGBUS: "; is /dev/shm full? An MPI library keeps its own memory there",
+}
 TICK = 0.2  # seconds; how late a deadline may be noticed
 
 
@@ -160,7 +164,7 @@ class Job:
             which = "a rank" if rank is None else f"rank {rank}"
             _say(
                 f"{which} was ended by signal {number} ({signal.strsignal(number)})"
-                + ("; did the machine run out of memory?" if number == signal.SIGKILL else "")
+                + HINTS.get(number, "")
             )
         elif status and not self.heard:
             _say(f"the job ended with status {status}, and no rank said why on stderr")

@@ -1,30 +1,34 @@
 """Every verb at once while the last rank does not come; a program for mpiexec, run by test_fault_grid.py.
 
-    fault_grid.py late|exit|kill|raise|thread [mpi|hosts]
+    fault_grid.py late|exit|kill|raise|thread|wait|interrupt [mpi|hosts]
 
 mpi: where the ranks have no shared memory; hosts: nor see each other's processes, as on several hosts.
 
 Each verb has a group and a thread of its own, so that one deadline passes for all of them. Every rank
-that survives checks what it is told and prints "rank R of N: FAULT at K verbs".
+that survives checks what it is told and prints "rank R of N: FAULT at K verbs", and for one of the verbs the
+error, in one line.
 """
 
 import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 from mpi4py import MPI
 
 import collectives as c
 from collectives import mpi_job
+from collectives.topology import Topology
 
-DEADLINE = 1.0  # seconds that a collective waits for the last rank, where it is to be late
+DEADLINE = 2.0  # seconds that a collective waits for the last rank, where it is to be late
 PATIENCE = 60.0  # seconds for what must succeed, however busy the machine is
-SOON = 20.0  # seconds for an error that is due in one
+SOON = 45.0  # seconds for an error that is due in one
 
 BIG = 1 << 20  # items: more than MPI sends before the receiver asks for it
 
@@ -94,12 +98,14 @@ def expect(error, text, name, call, group):
         assert tuple(ranks) == (N - 1,), (name, ranks)
         assert re.search(text(name), str(caught)), f"{text(name)!r} is not in {caught}"
         assert time.monotonic() - started < SOON, name
+        if name == "allreduce":
+            print(f"{error.__name__}: {caught}", flush=True)
     else:
         raise AssertionError(f"{name} did not fail")
 
 
 def told_everywhere(fault, error, text, misbehave):
-    """What survivors see while the last rank misbehaves: `error` at every verb."""
+    """What survivors see while the last rank misbehaves: `error` at every verb. Returns the groups by verb."""
     calls = VERBS | MESSAGES
     formed = groups(calls, DEADLINE if error is c.StallError else PATIENCE)
     c.barrier()
@@ -107,6 +113,7 @@ def told_everywhere(fault, error, text, misbehave):
         misbehave()
     else:
         report(fault, at_once(calls, formed, lambda *verb: expect(error, text, *verb)))
+    return dict(zip(calls, formed, strict=True))
 
 
 def report(fault, verbs):
@@ -116,19 +123,16 @@ def report(fault, verbs):
 # -- a rank that is late --------------------------------------------------------------------------
 
 
-def all_but_the_last_are_done():
+def load_batch():
+    """What the last rank does instead, until the others are done."""
     others = MPI.COMM_WORLD.Ibarrier()
-
-    def load_batch():
-        while not others.Test():
-            time.sleep(0.01)
-
-    return load_batch
+    while not others.Test():
+        time.sleep(0.01)
 
 
 def sleeps():
     text = r"it is at \S*fault_grid.py:\d+ in load_batch$"
-    told_everywhere(
+    formed = told_everywhere(
         "sleep",
         c.StallError,
         lambda name: (
@@ -136,10 +140,12 @@ def sleeps():
             if name in MESSAGES
             else rf"rank {N - 1} has not joined {name.split(' ')[0]} #1\b.*; {text}"
         ),
-        lambda: all_but_the_last_are_done()(),
+        load_batch,
     )
     if ME < N - 1:
         MPI.COMM_WORLD.Ibarrier().Wait()
+    else:
+        comes_too_late(formed["barrier"])
     c.barrier()  # the world itself still works
 
 
@@ -166,7 +172,7 @@ def stops_for_a_while():
     if ME == N - 1:
         stop()
     if ME == 0:
-        resume = threading.Timer(DEADLINE / 2, os.kill, (PIDS[N - 1], signal.SIGCONT))
+        resume = threading.Timer(0.5, os.kill, (PIDS[N - 1], signal.SIGCONT))
         resume.start()
     report("pause", at_once(calls, formed, lambda name, call, group: call(group)))
     c.barrier()
@@ -176,23 +182,17 @@ def stop():
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def comes_too_late():
+def comes_too_late(group):
     """A rank that comes when the others have given up is told so."""
-    (group,) = groups(["barrier"], DEADLINE)
-    if ME < N - 1:
-        expect(c.StallError, lambda name: "has not joined barrier #1", "barrier", lambda g: g.barrier(), group)
-        MPI.COMM_WORLD.Ibarrier().Wait()
+    try:
+        for _ in range(2):
+            group.barrier()
+    except c.StallError as error:
+        assert error.missing == tuple(range(N - 1)), error.missing
+        assert "takes no part in barrier #2 any more: no answer for" in str(error), error
+        print(f"StallError: {error}", flush=True)
     else:
-        all_but_the_last_are_done()()
-        try:
-            for _ in range(2):
-                group.barrier()
-        except c.StallError as error:
-            assert error.missing == tuple(range(N - 1)), error.missing
-            assert "takes no part in barrier #2 any more: no answer for" in str(error), error
-        else:
-            raise AssertionError("nobody was there, and nothing was said")
-    c.barrier()
+        raise AssertionError("nobody was there, and nothing was said")
 
 
 # -- a rank that ends -----------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def ends(how, text):
     part = c.world.split(ME == N - 1)
 
     def misbehave():
-        time.sleep(DEADLINE / 4)  # by then the others are in their verbs
+        time.sleep(0.3)  # by then the others are in their verbs
         how()
 
     told_everywhere(FAULT, c.PeerFailedError, text, misbehave)
@@ -223,7 +223,7 @@ def fail():
 
 def fail_in_a_thread():
     threading.Thread(target=fail, name="loader").start()
-    time.sleep(SOON)
+    time.sleep(PATIENCE)
 
 
 def of_a_verb(text):
@@ -234,22 +234,72 @@ def of_a_verb(text):
     return told
 
 
+# -- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+def waits():
+    """Until somebody ends the job, while the last rank is in no collective."""
+    formed = groups(VERBS, PATIENCE)
+    c.barrier()
+    if ME == N - 1:
+        print("all are waiting", flush=True)
+        time.sleep(PATIENCE)
+    at_once(VERBS, formed, lambda name, call, group: call(group))
+
+
+def is_interrupted():
+    """In each verb that waits here, while the last rank does not come."""
+    calls = {name: call for name, call in (VERBS | MESSAGES).items() if "async" not in name}
+    formed = groups(calls, PATIENCE)
+    for (name, call), group in zip(calls.items(), formed, strict=True) if ME < N - 1 else ():
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            call(group)
+        except KeyboardInterrupt:
+            pass
+        else:
+            raise AssertionError(f"{name} was not interrupted")
+        try:
+            group.barrier()
+        except c.CollectiveError as error:
+            assert "this group cannot communicate any more: " in str(error), error
+    report("interrupt", len(calls))
+    c.barrier()  # the world itself still works
+
+
+def files():
+    """Files in /dev/shm and of temporary directories that this process has open or mapped, less those of MPI."""
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/" in line}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            paths.add(os.readlink(f"/proc/self/fd/{name}"))
+    of_mpi = re.compile("ompi|prte|pmix|sm_segment|vader|mpich|hydra|ucx|psm")
+    return {path for path in paths if path.startswith(("/dev/shm/", tempfile.gettempdir())) and not of_mpi.search(path)}
+
+
 FAULT, *WHERE = sys.argv[1:]
 if WHERE:
-    mpi_job._in_shared_memory = lambda link, place: (None, link)
+    Topology.link = lambda self, base: base
 if WHERE == ["hosts"]:
     mpi_job.this_process = lambda: None
+BEFORE = files()
 c.init(timeout=PATIENCE)
 N, ME = c.size(), c.rank()
 PIDS = c.allgather_object(os.getpid())
 if ME == 0:
     print("pids", *PIDS, flush=True)
 
+assert files() == BEFORE, files()
+
 if FAULT == "late":
     sleeps()
     stops()
     stops_for_a_while()
-    comes_too_late()
+elif FAULT == "wait":
+    waits()
+elif FAULT == "interrupt":
+    is_interrupted()
 elif FAULT == "exit":
     ends(sys.exit, of_a_verb(rf"rank {N - 1} left the job \(by sys.exit, or at the end of the program\) before this "))
 elif FAULT == "kill":
