@@ -9,6 +9,7 @@ The verbs of this module are those of `c.world`, the group of all ranks.
 
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .group import Group, world
+from .ledger import Stats
 from .progress import Handle
 from .reduce import Op
 from .runtime import (
@@ -70,6 +71,7 @@ __all__ = [
     "PeerFailedError",
     "Product",
     "StallError",
+    "Stats",
     "Sum",
     "allgather",
     "allgather_async",

@@ -14,6 +14,7 @@ import numpy as np
 from . import joining, p2p, routes, verbs
 from .device import is_gpu, to_gpu, to_host
 from .header import Call
+from .ledger import Stats, slowest
 from .link import Link
 from .membership import Membership
 from .progress import Handle
@@ -93,6 +94,22 @@ class Group(Membership):
             return link.sub(mine), tuple(self.ranks[rank] for rank in named or ())
 
         return self._run(verb, build)
+
+    def stats(self) -> dict[str, Stats]:
+        """What this rank has done in this group and in those formed from it, by verb.
+
+        Any rank may ask, alone and at any time. Seconds include the wait for the slowest rank; exposed ones
+        are what the program itself has spent: see `Stats`. `slowest` is the rank, of the world, whose calls in
+        this group (without those formed from it) took the least time on average, as those of the rank do that
+        comes last and that the others wait for. The figures for that are asked of the other ranks, which answer
+        in the background, within a fraction of a second; it is None with one rank, where a rank does not answer
+        in 2 s, or where one has not called the verb. Messages (`send`, `recv`) and collectives that failed are
+        not counted.
+        """
+        waited_for: dict[str, int] = {}
+        if self._status is not None and self._agreement is not None and self.size > 1:
+            waited_for = slowest(self._status.figures(self._agreement))
+        return {verb: stats._replace(slowest=waited_for.get(verb)) for verb, stats in self._totals().items()}
 
     # -- reductions -----------------------------------------------------------------------------
 

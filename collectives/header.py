@@ -66,6 +66,11 @@ class Call(NamedTuple):
         """Whether it tells the others of arguments that are wrong on this rank."""
         return isinstance(self.detail, str) and self.detail.startswith(REFUSED)
 
+    @property
+    def title(self) -> str:
+        """The verb, and its name if it has one."""
+        return f"{self.verb} {self.name}" if self.name else self.verb
+
     def numbered(self, sequence: int) -> str:
         """The call as one of a sequence: "allreduce #814 'grad bucket 3' (float32[1048576])"."""
         text = f"{self.verb} #{sequence}" + (f" {self.name!r}" if self.name else "")

@@ -6,7 +6,6 @@ the group's work, is agreed on by all ranks, and moves its data.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,11 +16,12 @@ from .device import device_of
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .gpu import gpu_of
 from .header import REFUSED, Agreement, Call, Repeat, name_ranks
+from .ledger import Ledger, Stats
 from .lines import Line, calling
-from .link import CALLS, NANOSECONDS, Link
+from .link import Link
 from .progress import Handle, Progress
 from .status import StatusService
-from .timeline import Lane, Span, timeline
+from .timeline import Lane, Span, bus_share, thread_lane, timeline
 from .verbs import Work
 
 
@@ -34,23 +34,6 @@ class Failure(NamedTuple):
 
     reason: str
     error: BaseException
-
-
-class Stats(NamedTuple):
-    """How often a verb was called, the bytes that this rank put in, and the seconds it took."""
-
-    calls: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """`Stats` that are still being added to."""
-
-    calls: int = 0
-    bytes: int = 0
-    nanoseconds: int = 0
 
 
 class Membership:
@@ -72,11 +55,11 @@ class Membership:
         self._repeats: dict[Any, Repeat] = {}
         self._status = status
         if status and self._agreement and len(self.ranks) > 1:
-            status.register(self._agreement)
-        self._progress = Progress()
+            status.register(self._agreement, self._own)
+        self._progress = Progress(self._waited)
         self._failure: Failure | None = None
         self._children: list[Membership] = []
-        self._tallies: dict[str, Tally] = {}
+        self._ledger = Ledger()
 
     def _close(self) -> "Failure | None":
         """Finish queued work here and in every group formed from this one, and speak no more.
@@ -185,33 +168,34 @@ class Membership:
         finally:
             agreement.current = None
         end = time.monotonic_ns()
-        tally = self._tallies.get(call.verb)
-        if tally is None:
-            tally = self._tallies[call.verb] = Tally()
+        tally = self._ledger.of(call.verb)
         tally.calls += 1
         tally.bytes += nbytes
         tally.nanoseconds += end - start
         if timeline.active:
             lane = Lane(f"collectives of {name_ranks(self.ranks)}", id(agreement))
-            name = f"{call.verb} {call.name}" if call.name else call.verb
-            timeline.add(Span(lane, name, start, end, str(call), nbytes))
+            timeline.add(Span(lane, call.title, start, end, str(call), nbytes, bus_share(call.verb, self.size)))
+        if not self._progress.here:  # else whoever waits for it enters that
+            self._waited(call, start, end)
         return result
 
-    def stats(self) -> dict[str, Stats]:
-        """What this rank has done in this group and in those formed from it, by verb.
+    def _waited(self, call: object, start: int, end: int) -> None:
+        """Enter in the books that the program has waited for a call that is done in the background."""
+        assert isinstance(call, Call)
+        self._ledger.of(call.verb).exposed += end - start
+        if timeline.active:
+            timeline.add(Span(thread_lane(), f"wait for {call.title}", start, end))
 
-        Seconds are those from the beginning of a call's turn to its end, and so include the wait for
-        the slowest rank. Messages (`send`, `recv`) and collectives that failed are not counted.
-        """
-        total = {verb: Stats(t.calls, t.bytes, t.nanoseconds / 1e9) for verb, t in list(self._tallies.items())}
-        if self._link is not None and any(self._link.books.view[CALLS : NANOSECONDS + 1]):
-            calls, nbytes, nanoseconds = self._link.books.view[CALLS : NANOSECONDS + 1]
-            rest = total.get("allreduce", Stats())
-            total["allreduce"] = Stats(rest.calls + calls, rest.bytes + nbytes, rest.seconds + nanoseconds / 1e9)
+    def _own(self) -> dict[str, Stats]:
+        """What this rank has done in this group."""
+        return self._ledger.stats(self._link.books) if self._link is not None else {}
+
+    def _totals(self) -> dict[str, Stats]:
+        """What this rank has done in this group and in those formed from it."""
+        total = self._own()
         for child in self._children:
-            for verb, more in child.stats().items():
-                own = total.get(verb, Stats())
-                total[verb] = Stats(own.calls + more.calls, own.bytes + more.bytes, own.seconds + more.seconds)
+            for verb, more in child._totals().items():
+                total[verb] = total.get(verb, Stats()) + more
         return total
 
     def _guarded(self, label: object, action: Callable[[], Any], peer: int | None = None) -> Any:

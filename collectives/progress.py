@@ -7,18 +7,21 @@ when nothing is queued, which costs no thread switch, and behind what is queued 
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from .errors import CollectiveError, StallError
 
+Waited = Callable[[object, int, int], None]
+
 
 class Handle:
     """The result of work that may still be under way."""
 
-    def __init__(self, label: object, work: Callable[[], Any]):
-        self._label = label
+    def __init__(self, label: object, work: Callable[[], Any], waited: "Waited"):
+        self._label, self._waits = label, waited
         self._work: Callable[[], Any] | None = work
         self._finished = threading.Event()
         self._result: Any = None
@@ -35,12 +38,19 @@ class Handle:
         Raises StallError when `timeout` seconds pass first; the work stays under way, and a later
         wait may succeed.
         """
-        if not self._finished.wait(timeout):
+        if not self._finished.is_set() and not self._wait(timeout):
             raise StallError(f"{self._label} is not complete after {timeout} s; it is still under way")
         self._waited = True
         if self._error is not None:
             raise self._error
         return self._result
+
+    def _wait(self, timeout: float | None) -> bool:
+        start = time.monotonic_ns()
+        try:
+            return self._finished.wait(timeout)
+        finally:
+            self._waits(self._label, start, time.monotonic_ns())
 
     def _run(self) -> None:
         work, self._work = self._work, None  # what the work holds is released with its result
@@ -54,10 +64,12 @@ class Handle:
 class Progress:
     """The order of one group's work, and the thread that does what was queued.
 
-    Labels name work in messages; they become text only when a message needs it.
+    Labels name work in messages; they become text only when a message needs it. waited: told when somebody
+    has waited for work, with its label, from when to when, by the clock time.monotonic_ns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waited: Waited = lambda label, start, end: None) -> None:
+        self._waited = waited
         self.turn = threading.Lock()  # held by whoever does a piece of work
         self._queue: deque[Handle] = deque()
         self._changed = threading.Condition(threading.Lock())
@@ -66,6 +78,11 @@ class Progress:
         self._closing = False
         self._failed: list[Handle] = []
         self._thread: threading.Thread | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is the thread that works in the background."""
+        return self._thread is not None and threading.get_ident() == self._thread.ident
 
     def run(self, label: object, work: Callable[[], Any]) -> Any:
         """Do work now, after everything submitted before it; return its result."""
@@ -76,7 +93,7 @@ class Progress:
 
     def submit(self, label: object, work: Callable[[], Any]) -> Handle:
         """Do work in the background, after everything submitted before it."""
-        handle = Handle(label, work)
+        handle = Handle(label, work, self._waited)
         with self._changed:
             if self._closing:
                 raise CollectiveError(f"{label}: this group has been shut down")

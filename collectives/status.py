@@ -16,9 +16,12 @@ from typing import Any, NamedTuple
 
 from .farewell import next_message
 from .header import Agreement, name_ranks
+from .ledger import Stats
 from .lines import place
 
 Key = tuple[tuple[int, ...], int]  # a group: its ranks, and how many groups of those were formed before it
+
+Figures = Callable[[], dict[str, Stats]]
 
 BETWEEN_LOOKS = 0.1  # seconds between two looks for questions
 NAP = 2e-3  # seconds between two looks for an answer
@@ -40,6 +43,13 @@ class Report(NamedTuple):
     place: str
 
 
+class Question(NamedTuple):
+    """What is asked of a rank: its `Report` of a group, or of none, or its figures of that group."""
+
+    key: Key | None
+    figures: bool = False
+
+
 class Waiting(NamedTuple):
     """A collective that the thread has seen this rank in: its number, and when to look again."""
 
@@ -59,18 +69,23 @@ class StatusService:
         self._comm, self._warn_after = comm, warn_after
         self._rank = comm.Get_rank()
         self._groups: dict[Key, Agreement] = {}
+        self._figures: dict[Key, Figures] = {}
         self._waiting: dict[Key, Waiting] = {}
         self._lock = threading.Lock()  # one thread at a time receives
         self._sends: list[Any] = []
         self._numbers = count()
-        self._answers: dict[int, dict[int, Report]] = {}
+        self._answers: dict[int, dict[int, Any]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collectives status", daemon=True)
         self._thread.start()
 
-    def register(self, agreement: Agreement) -> None:
-        """Answer for a group. All its ranks form it together, which gives it one key everywhere."""
+    def register(self, agreement: Agreement, figures: Figures = dict) -> None:
+        """Answer for a group. All its ranks form it together, which gives it one key everywhere.
+
+        figures: this rank's books of the group.
+        """
         earlier = sum(ranks == agreement.ranks for ranks, _ in list(self._groups))
+        self._figures[agreement.ranks, earlier] = figures
         self._groups[agreement.ranks, earlier] = agreement
 
     def close(self, check: Callable[[], None] = lambda: None) -> None:
@@ -90,12 +105,17 @@ class StatusService:
 
     def explain(self, agreement: Agreement) -> tuple[str, tuple[int, ...]]:
         """Who keeps this rank waiting in the group's present collective: a text, and those ranks."""
-        reports = self._ask(self._key(agreement), agreement.ranks)
+        reports = self._ask(Question(self._key(agreement)), agreement.ranks)
         return describe(agreement.label(), agreement.sequence, agreement.ranks, reports)
+
+    def figures(self, agreement: Agreement) -> dict[int, dict[str, Stats]]:
+        """The books of a group at each of its ranks; nothing unless all of them answer."""
+        told = self._ask(Question(self._key(agreement), figures=True), agreement.ranks)
+        return {rank: told[rank] for rank in agreement.ranks} if len(told) == len(agreement.ranks) else {}
 
     def where(self, rank: int) -> str:
         """One rank's place, as a clause."""
-        report = self._ask(None, [rank]).get(rank)
+        report = self._ask(Question(None), [rank]).get(rank)
         return whereabouts(report) if report else "it does not answer (stopped or dead?)"
 
     # -- questions and answers ------------------------------------------------------------------
@@ -103,13 +123,13 @@ class StatusService:
     def _key(self, agreement: Agreement) -> Key:
         return next(key for key, known in list(self._groups.items()) if known is agreement)
 
-    def _ask(self, key: Key | None, ranks: Sequence[int]) -> dict[int, Report]:
-        """The reports of those of these ranks that answer in time."""
+    def _ask(self, question: Question, ranks: Sequence[int]) -> dict[int, Any]:
+        """What those of these ranks say that answer in time."""
         number = next(self._numbers)
         answers = self._answers[number] = {}
         with self._lock:
             for rank in ranks:
-                self._send((number, self._rank, key), rank)
+                self._send((number, self._rank, question), rank)
         deadline = time.monotonic() + PATIENCE
         while len(answers) < len(ranks) and time.monotonic() < deadline:
             self._serve()
@@ -120,8 +140,8 @@ class StatusService:
         with self._lock:
             while (message := next_message(self._comm)) is not None:
                 number, sender, said = message
-                if not isinstance(said, Report):
-                    self._send((number, self._rank, self._report(said)), sender)
+                if isinstance(said, Question):
+                    self._send((number, self._rank, self._answer(said)), sender)
                 elif number in self._answers:  # else it comes too late
                     self._answers[number][sender] = said
             self._sends = [send for send in self._sends if not _is_over(send)]
@@ -129,6 +149,11 @@ class StatusService:
     def _send(self, message: Any, rank: int) -> None:
         with suppress(RuntimeError):  # an MPI that has noticed that the rank is dead
             self._sends.append(self._comm.isend(message, rank))
+
+    def _answer(self, question: Question) -> Any:
+        if question.figures:
+            return self._figures[question.key]() if question.key in self._figures else {}
+        return self._report(question.key)
 
     def _report(self, key: Key | None) -> Report:
         others = [group for other, group in list(self._groups.items()) if other != key and group.current]
@@ -161,7 +186,7 @@ class StatusService:
 
     def _warn(self, key: Key, group: Agreement, seen: Waiting) -> bool:
         """Say who is missing, if somebody is; False to look again later."""
-        reports = self._ask(key, group.ranks)
+        reports = self._ask(Question(key), group.ranks)
         if group.current is None or group.sequence != seen.sequence:
             return False  # it has gone on meanwhile
         text, missing = describe(group.label(), seen.sequence, group.ranks, reports)

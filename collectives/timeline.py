@@ -39,6 +39,8 @@ class Span(NamedTuple):
     #: what it was about, and how many bytes of this rank it moved
     about: str = ""
     nbytes: int = 0
+    #: what a rank's share of the network carries of them at least, as a fraction; 0 where that is not defined
+    bus: float = 0.0
 
 
 class Timeline:
@@ -88,9 +90,25 @@ def timeline_range(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        thread = threading.current_thread()
-        lane = "compute" if thread is threading.main_thread() else f"compute ({thread.name})"
-        timeline.add(Span(Lane(lane, threading.get_ident()), name, start, time.monotonic_ns()))
+        timeline.add(Span(thread_lane(), name, start, time.monotonic_ns()))
+
+
+def thread_lane() -> Lane:
+    """The lane of the thread that asks: what its program does, and what it waits for."""
+    thread = threading.current_thread()
+    name = "compute" if thread is threading.main_thread() else f"compute ({thread.name})"
+    return Lane(name, threading.get_ident())
+
+
+def bus_share(verb: str, size: int) -> float:
+    """busbw / algbw of a verb, as the OSU and NCCL benchmarks define it; 0 where they do not."""
+    if verb in ("allreduce", "grouped_allreduce"):
+        return 2 * (size - 1) / size
+    if verb in ("reduce_scatter", "alltoall"):
+        return (size - 1) / size
+    if verb in ("allgather", "allgather_into"):  # their bytes are those of one rank, the result has size times as many
+        return float(size - 1)
+    return float(verb == "broadcast" and size > 1)
 
 
 def clock_offset(link: Link, clock: Callable[[], int] = time.monotonic_ns) -> int:
@@ -143,6 +161,8 @@ def _details(span: Span) -> dict[str, str | int | float]:
     if span.nbytes:
         bandwidth = span.nbytes / max(span.end - span.start, 1)  # bytes a nanosecond are GB/s
         details |= {"bytes": span.nbytes, "algbw GB/s": round(bandwidth, 3)}
+        if span.bus:
+            details["busbw GB/s"] = round(bandwidth * span.bus, 3)
     return details
 
 

@@ -162,10 +162,7 @@ class Job:
         if killed:
             rank, number = killed
             which = "a rank" if rank is None else f"rank {rank}"
-            _say(
-                f"{which} was ended by signal {number} ({signal.strsignal(number)})"
-                + HINTS.get(number, "")
-            )
+            _say(f"{which} was ended by signal {number} ({signal.strsignal(number)})" + HINTS.get(number, ""))
         elif status and not self.heard:
             _say(f"the job ended with status {status}, and no rank said why on stderr")
         return status if status >= 0 else 128 - status
