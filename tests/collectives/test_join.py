@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import Average, Max, Min, MismatchError, Product, Sum
+from collectives import Average, CollectiveError, Max, Min, MismatchError, Product, StallError, Sum
 from collectives.joining import neutral
 
 REFERENCE = {
@@ -156,3 +156,55 @@ def test_neutral_elements(dtype):
     if dtype.kind != "b":
         assert (values * neutral(dtype, (2,), Product) == values).all()
         assert (values + neutral(dtype, (2,), Sum) == values).all() and neutral(dtype, (2,), Sum).dtype == dtype
+
+
+def test_joining_while_calls_of_the_others_are_under_way(groups):
+    def work(g):
+        mine = np.full(1000, g.rank + 1.0)
+        before = [g.allreduce_async(mine, name=f"before {i}") for i in range(3)]
+        if g.rank:
+            alone = [g.allreduce_async(mine, name=f"after {i}") for i in range(3)]
+            alone.append(g.grouped_allreduce_async([mine, mine], Sum))
+        last = g.join()  # behind what is under way
+        assert all(handle.wait()[0] == 2.0 for handle in before)
+        if g.rank:
+            assert [handle.wait()[0] for handle in alone[:3]] == [2.5] * 3 and alone[3].wait()[1][0] == 5.0
+        assert g.allreduce_async(mine).wait()[0] == 2.0  # nobody is joined any more
+        return last
+
+    assert groups(3, work) == [2, 2, 2]
+
+
+def test_joining_a_part_leaves_the_whole_as_it_is(groups):
+    def work(g):
+        part = g.split(0 if g.rank else None)
+        whole = [g.allreduce_async(np.full(300, float(g.rank)), Sum) for _ in range(4)]
+        last = None
+        if part is not None:
+            if part.rank == 1:
+                assert part.allreduce_async(np.array(5.0)).wait() == 5.0
+            last = part.join()
+        assert [handle.wait()[0] for handle in whole] == [3.0] * 4
+        return last
+
+    assert groups(3, work) == [None, 1, 1]
+
+
+def test_a_stall_in_a_part_leaves_the_whole_as_it_is(groups):
+    """Rank 2 does not come to the part, neither for what is queued there nor for what follows."""
+
+    def work(g):
+        part = g.split(0 if g.rank else None)
+        whole = [g.allreduce_async(np.full(300, float(g.rank)), Sum) for _ in range(2)]
+        if g.rank == 1:
+            part._link.timeout = 0.2
+            stalled, following = part.allreduce_async(np.ones(3), name="w"), part.allreduce_async(np.ones(3))
+            with pytest.raises(StallError) as caught:
+                stalled.wait()
+            assert caught.value.missing == (2,)
+            with pytest.raises(CollectiveError, match="cannot communicate any more: allreduce 'w'"):
+                following.wait()
+        g.barrier()
+        return [handle.wait()[0] for handle in [*whole, g.allreduce_async(np.full(3, 1.0), Sum)]]
+
+    assert groups(3, work, strays=True) == [[3.0, 3.0, 3.0]] * 3
