@@ -171,6 +171,29 @@ def messages():
         yield next_works()
 
 
+def load_batch(verb):
+    return finish(getattr(c, verb)(x(), name="wrong"))
+
+
+def step(verb, culprit):
+    return load_batch(verb) if culprit == ME else finish(getattr(c, verb)(x(), name="right"))
+
+
+def from_another_line(culprits):
+    """Each rank's line is its own, be the call blocking or in the background."""
+    for verb in ("allreduce", "allreduce_async"):
+        culprit = next(culprits) % N
+        try:
+            step(verb, culprit)
+        except c.MismatchError as error:
+            functions = dict.fromkeys(range(N), "step") | {culprit: "load_batch"}
+            told = re.findall(r"^  ranks? ([\d, ]+): .* in (\w+)$", str(error), re.MULTILINE)
+            assert {int(rank): name for ranks, name in told for rank in ranks.split(",")} == functions, error
+        else:
+            raise AssertionError("nobody was told")
+        yield next_works()
+
+
 def in_flight(culprits):
     """The second of four that are under way at once fails; the others bring their results."""
     culprit = next(culprits) % N
@@ -201,7 +224,7 @@ def on_a_part(culprits):
 
 
 def main():
-    parts = (different_arguments, one_call_too_many_or_too_few, another_order, in_flight, on_a_part)
+    parts = (different_arguments, one_call_too_many_or_too_few, another_order, from_another_line, in_flight, on_a_part)
     culprits = count(N - 1)
     found = sum(len(list(part(culprits))) for part in parts) + len(list(messages()))
     print(f"rank {ME} of {N}: {found} disagreements", flush=True)

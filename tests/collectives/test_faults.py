@@ -43,20 +43,6 @@ c.allreduce(np.ones(10))
     assert stderr.count("Traceback") == 1
 
 
-def test_a_thread_that_raises_ends_the_job():
-    status, _, stderr, seconds = run(
-        """
-c.init()
-if c.rank() == 2:
-    threading.Thread(target=lambda: 1 / 0).start()
-c.barrier()
-c.recv(np.empty(1), (c.rank() + 1) % 3)
-"""
-    )
-    assert status != 0 and seconds < BOUND
-    assert "rank 2 of 3 raised" in stderr and "ZeroDivisionError" in stderr
-
-
 @pytest.mark.parametrize("leave", ["sys.exit(3)", "raise SystemExit", "sys.exit('no data')"])
 def test_a_rank_that_exits_early_is_missed_by_name(leave):
     status, _, stderr, seconds = run(
