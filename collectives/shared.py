@@ -102,8 +102,9 @@ def warn_of_mpi(size: int, reason: str) -> None:
     """Say that `size` ranks of a host cannot share memory, and how much they need."""
     warnings.warn(
         "collectives go through MPI, not through shared memory, of which each rank takes "
-        f"{room_of(size) / 2**20:.0f} MiB in a group of {size} on a host, beside what it asks for: {reason}",
-        stacklevel=2,
+        f"{room_of(size) / 2**20:.0f} MiB in a group of {size} on a host, beside arrays from collectives.empty: "
+        f"{reason}",
+        stacklevel=7,  # the line that calls init
     )
 
 

@@ -113,7 +113,7 @@ ROWS = {
     "kill": Row(
         "a rank is killed (SIGKILL, or the machine has no memory left)",
         "none",
-        "the job ends",
+        "the job ends (MPICH does not tell which rank it was)",
         "2 s",
         "ringtrain run: rank 2 was ended by signal 9 (Killed); did the machine run out of memory?",
         "",
