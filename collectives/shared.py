@@ -177,8 +177,8 @@ class SharedLink(WholeLink):
     def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
         return self.base.understood(error, peer)
 
-    def check(self) -> None:
-        self.base.check()
+    def check(self, peer: int | None = None) -> None:
+        self.base.check(peer)
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         base = self.base.sub(ranks)
