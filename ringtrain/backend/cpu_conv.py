@@ -1,9 +1,9 @@
 """Convolution on the CPU: columns of a few images at a time, which stay in cache, and one GEMM for each.
 
 Arrays are (N, H, W, C) inside. With K = KH KW C, the columns of a block of images are a matrix (images OH OW, K),
-and the output is columns @ weight (K, O). A column of ones carries the bias through the forward GEMM and its
-gradient through the weight's. Columns that are no larger than the output (a first layer of few channels) are kept for
-backward; others are made again, which is cheaper than the memory.
+and the output is columns @ weight (K, O). Where there is a bias, a column of ones carries it through the forward
+GEMM and its gradient through the weight's. Columns that are no larger than the output (a first layer of few
+channels) are kept for backward; others are made again, which is cheaper than the memory.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _kernels() -> tuple[Any, Any]:
 class _Geometry:
     """Shapes of one convolution, and how many images make a block."""
 
-    def __init__(self, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    def __init__(self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any) -> None:
         self.n, self.c, h, w = x.shape
         self.o, _, self.kh, self.kw = weight.shape
         self.oh = (h + 2 * padding[0] - dilation[0] * (self.kh - 1) - 1) // stride[0] + 1
@@ -101,16 +101,17 @@ class _Geometry:
         self.k = self.kh * self.kw * self.c
         self.places = self.oh * self.ow
         self.loops = (self.c, self.kh, self.kw, *stride, *padding, *dilation, self.oh, self.ow)
-        self.images = max(1, min(self.n, _BLOCK // max(1, self.places * (self.k + 1) * x.itemsize)))
+        self.width = self.k + (bias is not None)
+        self.images = max(1, min(self.n, _BLOCK // max(1, self.places * self.width * x.itemsize)))
 
     def blocks(self) -> Any:
         """(first image, last + 1) of each block."""
         return ((a, min(a + self.images, self.n)) for a in range(0, self.n, self.images))
 
     def columns(self, dtype: Any, images: int) -> np.ndarray:
-        """Room for the columns of that many images, with the column of ones."""
-        out = np.empty((images * self.places, self.k + 1), dtype)
-        out[:, -1] = 1
+        """Room for the columns of that many images, and the column of ones."""
+        out = np.empty((images * self.places, self.width), dtype)
+        out[:, self.k :] = 1
         return out
 
 
@@ -140,13 +141,14 @@ class _Conv2d:
     def forward(
         self, x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int
     ) -> tuple[Any, Any]:
-        g = _Geometry(x, weight, stride, padding, dilation)
+        g = _Geometry(x, weight, bias, stride, padding, dilation)
         im2col, _ = _kernels()
         images = _rows(_channels_last(x))
-        matrix = np.empty((g.k + 1, g.o), x.dtype)
-        matrix[:-1] = _matrix(weight)
-        matrix[-1] = 0 if bias is None else bias
-        kept = g.k + 1 <= g.o
+        matrix = np.empty((g.width, g.o), x.dtype)
+        matrix[: g.k] = _matrix(weight)
+        if bias is not None:
+            matrix[-1] = bias
+        kept = g.width <= g.o
         columns = g.columns(x.dtype, g.n if kept else g.images)
         out = np.empty((g.n, g.oh, g.ow, g.o), x.dtype)
         flat = out.reshape(-1, g.o)
@@ -170,23 +172,23 @@ class _Conv2d:
         dilation: Any,
         groups: int,
     ) -> list:
-        g = _Geometry(x, weight, stride, padding, dilation)
+        g = _Geometry(x, weight, bias, stride, padding, dilation)
         flat = _channels_last(grad).reshape(-1, g.o)
         gw = gb = None
         if needs[1] or needs[2]:
             images, kept = residuals
             both = self._weight_gradient(g, images, kept, flat)
-            gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
+            gw = both[: g.k].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
             gb = both[-1] if needs[2] else None
         return [self._input_gradient(g, weight, flat, x.shape) if needs[0] else None, gw, gb]
 
     def _weight_gradient(self, g: _Geometry, images: Any, kept: Any, flat: Any) -> np.ndarray:
-        """(K + 1, O): the weight's gradient, and in the last row the bias'."""
+        """(K, O), the weight's gradient, and a last row for a bias."""
         if kept is not None:
             return kept.T @ flat
         im2col, _ = _kernels()
         columns = g.columns(flat.dtype, g.images)
-        total = np.zeros((g.k + 1, g.o), flat.dtype)
+        total = np.zeros((g.width, g.o), flat.dtype)
         for a, b in g.blocks():
             part = columns[: (b - a) * g.places]
             im2col(images[a:b], part, *g.loops)

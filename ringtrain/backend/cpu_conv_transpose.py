@@ -19,7 +19,7 @@ def _geometry(x: Any, weight: Any, stride: Any, padding: Any, output_padding: An
     places = zip(x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation, strict=True)
     plane = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in places]
     shape = (x.shape[0], weight.shape[1], *plane)
-    return _Geometry(np.broadcast_to(np.zeros((), x.dtype), shape), weight, stride, padding, dilation), shape
+    return _Geometry(np.broadcast_to(np.zeros((), x.dtype), shape), weight, None, stride, padding, dilation), shape
 
 
 class _ConvTranspose2d:
@@ -51,8 +51,8 @@ class _ConvTranspose2d:
             gx = CONV.forward(grad, weight, None, groups=1, **there)[0]
         if needs[1]:
             flat = _channels_last(x).reshape(-1, g.o)
-            both = CONV._weight_gradient(g, _rows(_channels_last(grad)), None, flat)
-            gw = both[:-1].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1)
+            whole = CONV._weight_gradient(g, _rows(_channels_last(grad)), None, flat)
+            gw = whole.reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1)
         return [gx, gw, grad.sum(axis=(0, 2, 3)) if needs[2] else None]
 
 

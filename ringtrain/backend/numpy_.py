@@ -12,6 +12,8 @@ from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
+    "batch_norm": "cpu_normalize:BATCH_NORM",
+    "layer_norm": "cpu_normalize:LAYER_NORM",
     "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
     "conv_transpose2d": "cpu_conv_transpose:KERNEL",

@@ -56,6 +56,8 @@ class _Plan:
             stand_ins.append(x)
         with enable_grad():
             out = self.composed(*stand_ins, **attributes)
+        if type(out) is tuple:  # only what has a gradient
+            out, g = zip(*[pair for pair in zip(out, g, strict=True) if pair[1] is not None], strict=True)
         wanted = [x for x, need in zip(stand_ins, self.needs, strict=True) if need]
         found = iter(grad(out, wanted, g, create_graph=True))
         for x, original, need in zip(stand_ins, inputs, self.needs, strict=True):

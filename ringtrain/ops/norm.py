@@ -12,6 +12,7 @@ import numpy as np
 from ..dtypes import wide
 from ..tensor import Tensor, describe
 from .elementwise import sqrt, square
+from .fused import fused
 from .geometry import pad_axes, taps
 from .shape import reshape
 
@@ -49,8 +50,16 @@ def batch_norm(
     if accumulator is not None:
         out, mean, var = batch_norm(x.astype(accumulator), weight, bias, eps)
         return out.astype(x.dtype), mean, var
+    out, mean, var = _batch_norm(x, weight, bias, eps=eps)
+    return out, mean.detach(), var.detach()
+
+
+def _by_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     y, centre, variance = _standardised(x, (0, *range(2, x.ndim)), eps)
-    return affine(y, weight, bias), reshape(centre, -1).detach(), reshape(variance, -1).detach()
+    return affine(y, weight, bias), reshape(centre, -1), reshape(variance, -1)
+
+
+_batch_norm = fused("batch_norm", _by_batch)
 
 
 @_widely
@@ -93,9 +102,21 @@ def layer_norm(
 
     (x - mean) / sqrt(biased variance + eps) * weight + bias; weight, bias: normalized_shape.
     """
-    y = _standardised(x, _last_axes("layer_norm", x, normalized_shape, weight, bias), eps)[0]
+    axes = _last_axes("layer_norm", x, normalized_shape, weight, bias)
+    if len(axes) > 1:
+        lead, features = x.shape[: axes[0]], math.prod(x.shape[axes[0] :])
+        flat = [p if p is None else reshape(p, (features,)) for p in (weight, bias)]
+        return reshape(_layer_norm(reshape(x, (*lead, features)), *flat, eps=eps), x.shape)
+    return _layer_norm(x, weight, bias, eps=eps)
+
+
+def _by_sample(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> Tensor:
+    y = _standardised(x, (x.ndim - 1,), eps)[0]
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
+
+
+_layer_norm = fused("layer_norm", _by_sample)
 
 
 @_widely
