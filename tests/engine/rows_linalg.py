@@ -6,7 +6,20 @@ import ringtrain as rt
 
 from .table import Row
 
+
+def _attention(q, k, v):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ v
+
+
 ROWS = [
+    Row(
+        "scaled_dot_product_attention",
+        rt.nn.scaled_dot_product_attention,
+        _attention,
+        [((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)), ((5, 4), (7, 4), (7, 3))],
+    ),
     Row(
         "matmul",
         rt.matmul,
