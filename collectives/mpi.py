@@ -22,7 +22,9 @@ from .link import COLLECTIVE, Link, Offer, Request
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
 YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
-BRIEFLY_YIELDING = 1e-4  # the same in a background thread, whose program has other work
+# The same in a background thread, whose program has other work, and for payloads: the kernel goes on moving bytes
+# while a rank sleeps, and needs a processor for that where a network is behind it.
+BRIEFLY_YIELDING = 1e-4
 LONGEST_NAP = 1e-3
 SHORTEST_NAP = 20e-6
 LOOKING = 2.0  # seconds to find out which rank has ended, when MPI says that something failed
@@ -109,17 +111,24 @@ class MpiLink(Link):
 
     def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
         if len(requests) == 1:
-            self._complete(requests[0].Test, timeout, peer)
+            self._complete(requests[0].Test, timeout, peer, BRIEFLY_YIELDING)
         elif requests:
-            self._complete(partial(self._testall, requests), timeout, peer)
+            self._complete(partial(self._testall, requests), timeout, peer, BRIEFLY_YIELDING)
 
-    def _complete(self, test: Callable[[], bool], timeout: float | None = None, peer: int | None = None) -> None:
+    def _complete(
+        self,
+        test: Callable[[], bool],
+        timeout: float | None = None,
+        peer: int | None = None,
+        yielding: float = YIELDING,
+    ) -> None:
         for _ in range(SPINS):
             if test():
                 return
         started = time.monotonic()
         limit = self.timeout if timeout is None else timeout
-        yielding = YIELDING if threading.current_thread() is threading.main_thread() else BRIEFLY_YIELDING
+        if threading.current_thread() is not threading.main_thread():
+            yielding = BRIEFLY_YIELDING
         while not test():
             waited = time.monotonic() - started
             if waited < yielding:

@@ -22,7 +22,10 @@ import numpy as np
 from .link import Link, Request
 from .reduce import Reduction, is_wide
 
-CHUNK = 256 * 1024  # bytes: long enough to hide a message's overhead, short enough to stay in cache
+# Bytes of a message: enough to hide what Python takes for one, up to tens of gigabits a second, and few enough to be
+# sent unasked. Over TCP, Open MPI asks before it sends 64 KiB, and the answer queues behind the data that flows the
+# other way: a ring of longer messages uses half of a link's two directions.
+CHUNK = 60 * 1024
 AHEAD = 2  # receives in flight: one arriving while another is being reduced
 
 
