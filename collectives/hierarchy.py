@@ -10,7 +10,8 @@ hosts then sends from each host, which is what no algorithm can better,
 
 where B is the bandwidth of a host's link and a the latency of a message; a ring of all ranks would send
 the same from a host with one rank and R times a slice from a host with R ranks that are not neighbours in
-rank order. Before and after come the halves of the shared-memory path, at the memory's speed.
+rank order. Before and after come the halves of the shared-memory path, at the memory's speed; an allreduce
+of several windows does them while another window is between the hosts, so that only those of one show.
 
 Sixteen-bit floats cross as sixteen bits: the ranks of a host are combined in float32 and rounded, hosts
 are combined in float32 and rounded once more. The sum of a host is scaled down, by a power of two, before
@@ -22,7 +23,9 @@ ranks, whose finding is handed to the others of their host.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -30,9 +33,11 @@ import numpy as np
 
 from . import exchange, ring
 from .link import COLLECTIVE, Books, Link, Offer, Request, WholeLink
+from .overlap import Overlap
 from .reduce import Op, Reduction, is_wide
 
 SMALL = 8 * 1024  # bytes: up to here MPI's own collectives of all ranks, of fewer steps, are quicker
+WINDOW = 4 * 1024 * 1024  # bytes of an array that are inside hosts while others are between them
 DISAGREEMENT = 0x5D1F_F3A7_0E2B_4C69  # what a host says whose own ranks say different things
 
 
@@ -97,25 +102,40 @@ class HierarchicalLink(WholeLink):
 
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1
-        found = np.array([self.local.agree(fingerprint, timeout)])
+        same = self.local.agree(fingerprint, timeout)
         if self.local.rank == 0:
             assert self.across is not None
-            found &= self.across.agree(fingerprint if found[0] else DISAGREEMENT, timeout)
-        if self.local.size > 1:
-            self.local.broadcast(found.view(np.uint8), 0)
-        return bool(found[0])
+            same &= self.across.agree(fingerprint if same else DISAGREEMENT, timeout)
+        # A second meeting: who has not been between the hosts takes what is said there by who has.
+        return self.local.agree(fingerprint if same else DISAGREEMENT, timeout) and same
 
     # -- payloads -----------------------------------------------------------------------------------
 
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
         inside, between = self._halves(flat.dtype, reduction)
+        message_for_each = self._rings * len(self._hosts) * ring.CHUNK
+        windows = ring.chunks(flat, max(WINDOW, message_for_each))
+        if len(windows) == 1:
+            self._reduce_inside(flat, self._slices(flat.size), inside)
+            self._cross(flat, between)
+            self._gather_inside(flat, self._slices(flat.size))
+            return
+        with Overlap() as network:
+            crossing: deque[Future[None]] = deque()
+            for landing, window in pairwise([None, *windows, None]):
+                if window is not None:
+                    self._reduce_inside(window, self._slices(window.size), inside)
+                    crossing.append(network.start(self._cross, window, between))
+                if landing is not None:
+                    crossing.popleft().result()
+                    self._gather_inside(landing, self._slices(landing.size))
+
+    def _cross(self, flat: np.ndarray, reduction: Reduction) -> None:
+        """Reduce this rank's slice between the hosts."""
         bounds = self._slices(flat.size)
-        self._reduce_inside(flat, bounds, inside)
-        if self.across is not None:
-            part = flat[bounds[self.local.rank] : bounds[self.local.rank + 1]]
-            if part.size:
-                ring.allreduce(self.across, part, between)
-        self._gather_inside(flat, bounds)
+        part = flat[bounds[self.local.rank] : bounds[self.local.rank + 1]]
+        if self.across is not None and part.size:
+            ring.allreduce(self.across, part, reduction)
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
         inside, between = self._halves(flat.dtype, reduction)
