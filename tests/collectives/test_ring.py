@@ -151,7 +151,7 @@ class Void(Link):
         self.received += buffer.nbytes
         self.longest = max(self.longest, buffer.nbytes)
 
-    def wait(self, requests, timeout=None):
+    def wait(self, requests, timeout=None, peer=None):
         pass
 
     def sub(self, ranks):
