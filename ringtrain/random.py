@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bernoulli", "bits", "next_name", "normal", "philox", "seed", "state", "uniform"]
+__all__ = ["bernoulli", "bits", "next_name", "normal", "philox", "row_bits", "seed", "state", "uniform"]
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
@@ -82,16 +82,20 @@ def bits(shape: tuple[int, ...], name: str, step: int = 0, rows: bool = False) -
     count = math.prod(shape)
     if not count:
         return np.zeros(shape, np.uint32)
-    key = _key(name)
     if rows and shape and (state.offset, state.stride) != (0, 1):
-        width = np.uint64(count // shape[0])
-        starts: Any = (np.arange(shape[0], dtype=np.uint64) * np.uint64(state.stride) + np.uint64(state.offset)) * width
-        index: Any = (starts[:, None] + np.arange(width, dtype=np.uint64)).reshape(-1)
-        blocks, place = np.unique(index >> np.uint64(2), return_inverse=True)
-        words = _words(blocks, key, step)
-        return words[(index & np.uint64(3)).astype(np.intp), place].reshape(shape)
+        mine = np.arange(shape[0], dtype=np.uint64) * np.uint64(state.stride) + np.uint64(state.offset)
+        return row_bits(mine, count // shape[0], name, step).reshape(shape)
     blocks = np.arange((count + 3) // 4, dtype=np.uint64)
-    return np.ascontiguousarray(_words(blocks, key, step).T).reshape(-1)[:count].reshape(shape)
+    return np.ascontiguousarray(_words(blocks, _key(name), step).T).reshape(-1)[:count].reshape(shape)
+
+
+def row_bits(rows: np.ndarray, width: int, name: str, step: int = 0) -> np.ndarray:
+    """Uniform uint32 of shape (len(rows), width): the rows of these numbers of an endless array of `width` columns."""
+    starts = rows.astype(np.uint64) * np.uint64(width)
+    index: Any = (starts[:, None] + np.arange(width, dtype=np.uint64)).reshape(-1)
+    blocks, place = np.unique(index >> np.uint64(2), return_inverse=True)
+    words = _words(blocks, _key(name), step)
+    return words[(index & np.uint64(3)).astype(np.intp), place].reshape(len(rows), width)
 
 
 def _words(blocks: np.ndarray, key: tuple[int, int], step: int) -> np.ndarray:

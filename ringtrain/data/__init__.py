@@ -1,6 +1,7 @@
-"""Data sets, samplers, transforms and the loader that turns them into batches of tensors."""
+"""Data sets, file formats, samplers, transforms, and the loader that turns them into batches of tensors."""
 
-from ringtrain.data import transforms
+from ringtrain.data import drawing, transforms
+from ringtrain.data.collate import default_collate
 from ringtrain.data.dataset import ArrayDataset, Dataset, Subset
 from ringtrain.data.digits import Digits
 from ringtrain.data.download import DownloadError
@@ -9,21 +10,13 @@ from ringtrain.data.loader import DataLoader
 from ringtrain.data.mnist import MNIST, FashionMNIST
 from ringtrain.data.partition import split
 from ringtrain.data.sampler import DistributedSampler, RandomSampler, Sampler, SequentialSampler
-
-__all__ = [
-    "MNIST",
-    "ArrayDataset",
-    "DataLoader",
-    "Dataset",
-    "Digits",
-    "DistributedSampler",
-    "DownloadError",
-    "FashionMNIST",
-    "RandomSampler",
-    "Sampler",
-    "SequentialSampler",
-    "Subset",
-    "read_idx",
-    "split",
-    "transforms",
-]
+from ringtrain.data.weighted import BatchSampler, SubsetRandomSampler, WeightedRandomSampler
+from ringtrain.data.workers import WorkerError, WorkerInfo, get_worker_info
+from ringtrain.data.wrappers import (
+    ConcatDataset,
+    FakeData,
+    IterableDataset,
+    SimpleDataset,
+    TensorDataset,
+    random_split,
+)

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ringtrain.data import drawing
+from ringtrain.data.collate import default_collate
+
 Arrays = tuple[np.ndarray, ...]
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -34,6 +37,18 @@ class Dataset:
         """Class of every sample, integers of shape (len(self),), or None where samples have no class."""
         return None
 
+    def transform(self, function: Callable[..., Any]) -> "Dataset":
+        """This data set with `function(*fields)` of each sample in place of its fields, one sample at a time."""
+        from ringtrain.data.wrappers import Transformed  # it builds on this module
+
+        return Transformed(self, function, first=False)
+
+    def transform_first(self, function: Transform) -> "Dataset":
+        """This data set with `function(x)` in place of the first field x, of batches where samples allow it."""
+        from ringtrain.data.wrappers import Transformed
+
+        return Transformed(self, function, first=True)
+
 
 class ArrayDataset(Dataset):
     """Samples are the rows of one or more arrays of equal length: `ArrayDataset(x, y)`.
@@ -49,7 +64,7 @@ class ArrayDataset(Dataset):
         if not arrays:
             raise ValueError("ArrayDataset needs at least one array")
         self.arrays: Arrays = tuple(np.asarray(a) for a in arrays)
-        self.transform = transform
+        self.batch_transform = transform
         shapes = [a.shape for a in self.arrays]
         if any(len(shape) == 0 for shape in shapes):
             raise ValueError(f"ArrayDataset needs arrays with a first axis of samples, got shapes {shapes}")
@@ -66,9 +81,9 @@ class ArrayDataset(Dataset):
         rows = as_indices(indices)
         # ndarray.take beats a[rows] for the wide rows of images, and like it raises IndexError out of range.
         fields = tuple(a.take(rows, axis=0) for a in self.arrays)
-        if self.transform is None:
+        if self.batch_transform is None:
             return fields
-        return (self.transform(fields[0]), *fields[1:])
+        return (drawing.applied(self.batch_transform, fields[0], rows), *fields[1:])
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -104,7 +119,7 @@ class Subset(Dataset):
 
     @property
     def labels(self) -> np.ndarray | None:
-        labels = self.dataset.labels if isinstance(self.dataset, Dataset) else None
+        labels = labels_of(self.dataset)
         return None if labels is None else labels[self.indices]
 
 
@@ -114,10 +129,11 @@ def take(dataset: Any, indices: Sequence[int] | np.ndarray) -> Arrays:
     return dataset.take(indices) if isinstance(dataset, Dataset) else gather(dataset, indices)
 
 
-def gather(dataset: Any, indices: Sequence[int] | np.ndarray) -> Arrays:
-    """Read samples one by one and stack each field along a new first axis.
+def gather(dataset: Any, indices: Sequence[int] | np.ndarray) -> Any:
+    """Read samples one by one and put them together: each field stacked along a new first axis.
 
-    Python floats become float32, as everywhere in ringtrain; arrays and NumPy scalars keep their dtype.
+    Python floats become float32, as everywhere in ringtrain; arrays and NumPy scalars keep their dtype. See
+    `default_collate` for dictionaries and strings.
     Raises ValueError, naming the sample, where samples differ in number of fields or in shape.
     """
     rows = as_indices(indices)
@@ -126,16 +142,22 @@ def gather(dataset: Any, indices: Sequence[int] | np.ndarray) -> Arrays:
             f"{type(dataset).__name__}: no indices, so the shapes of a batch are unknown; "
             f"override take() to support empty batches"
         )
-    samples = [_fields(dataset[i]) for i in rows.tolist()]
-    first = samples[0]
-    for row, sample in zip(rows, samples, strict=True):
-        if [f.shape for f in sample] != [f.shape for f in first]:
-            raise ValueError(
-                f"{type(dataset).__name__}: cannot stack samples of different shapes: "
-                f"sample {rows[0]} has {[f.shape for f in first]}, "
-                f"sample {row} has {[f.shape for f in sample]}"
-            )
-    return tuple(np.stack(column) for column in zip(*samples, strict=True))
+    return default_collate(read(dataset, rows), type(dataset).__name__, rows.tolist())
+
+
+def read(dataset: Any, rows: np.ndarray) -> list[Any]:
+    """The samples one by one, each with its own place among those that are being read (see `drawing`)."""
+    samples = []
+    with drawing.reading(rows):
+        for place, index in enumerate(rows.tolist()):
+            with drawing.narrowed([place]):
+                samples.append(dataset[index])
+    return samples
+
+
+def labels_of(dataset: Any) -> np.ndarray | None:
+    """The classes of any data set, None where it knows none."""
+    return dataset.labels if isinstance(dataset, Dataset) else None
 
 
 def as_indices(indices: Any) -> np.ndarray:
@@ -144,8 +166,3 @@ def as_indices(indices: Any) -> np.ndarray:
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
         raise TypeError(f"indices must be a sequence of integers, got {rows.dtype} of shape {rows.shape}")
     return rows.astype(np.intp, copy=False)
-
-
-def _fields(sample: Any) -> Arrays:
-    parts = sample if isinstance(sample, tuple) else (sample,)
-    return tuple(np.asarray(p, np.float32) if type(p) is float else np.asarray(p) for p in parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ringtrain.data.dataset import Dataset, Subset
+from ringtrain.data.dataset import Subset, labels_of
 from ringtrain.data.shuffle import SPLIT, permutation
 
 
@@ -71,7 +71,7 @@ def apportion(total: int, weights: np.ndarray) -> np.ndarray:
 
 
 def _labels(dataset: Any) -> np.ndarray:
-    labels = dataset.labels if isinstance(dataset, Dataset) else None
+    labels = labels_of(dataset)
     if labels is None:
         raise ValueError(
             f"split: {type(dataset).__name__} has no integer labels to stratify on; "

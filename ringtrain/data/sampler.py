@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ringtrain.data.shuffle import SAMPLER, permutation
+from ringtrain.data.shuffle import SAMPLER, permutation, unit
 
 
 @dataclass
@@ -67,17 +67,31 @@ class SequentialSampler(Sampler):
 
 
 class RandomSampler(Sampler):
-    """Every sample once an epoch, in an order drawn from (seed, epoch)."""
+    """Every sample once an epoch, in an order drawn from (seed, epoch).
 
-    def __init__(self, dataset: Sized, seed: int = 0):
+    replacement: each index is drawn anew, so that some come often and some not at all.
+    num_samples: indices an epoch; None for as many as there are samples, which is the most without replacement.
+    """
+
+    def __init__(self, dataset: Sized, seed: int = 0, replacement: bool = False, num_samples: int | None = None):
         super().__init__()
-        self.dataset, self.seed = dataset, seed
+        self.dataset, self.seed, self.replacement, self.num_samples = dataset, seed, replacement, num_samples
 
     def indices(self) -> np.ndarray:
-        return permutation(len(self.dataset), self.seed, SAMPLER, self.epoch)
+        total, count = len(self.dataset), len(self)
+        if self.replacement:
+            return (unit(count, self.seed, SAMPLER, self.epoch) * total).astype(np.int64)
+        return permutation(total, self.seed, SAMPLER, self.epoch)[:count]
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        total = len(self.dataset)
+        count = total if self.num_samples is None else self.num_samples
+        if count < 0 or (count > total and not (self.replacement and total)):
+            raise ValueError(
+                f"RandomSampler: cannot draw num_samples={count} of {total} samples"
+                f"{'' if self.replacement else ' without replacement'}"
+            )
+        return count
 
 
 class DistributedSampler(Sampler):
@@ -86,7 +100,7 @@ class DistributedSampler(Sampler):
     All ranks draw the same order and rank r of n reads positions r, r + n, r + 2n, ... of it. So in step i
     n ranks with batch size b together read exactly the samples that one rank with batch size n * b reads.
 
-    dataset: anything with a length.
+    dataset: anything with a length; or a Sampler, whose order (of the same epoch) is then dealt out as it is.
     num_replicas, rank: how many ranks share the data and which this is; both or neither. Without them this
         process's place among the ranks is asked when an epoch starts, so that the sampler may be made before
         `rt.init`. Without `rt.init` that is rank 0 of 1.
@@ -137,7 +151,7 @@ class DistributedSampler(Sampler):
 
     def indices(self) -> np.ndarray:
         total, ranks = self._sizes()
-        order = permutation(total, self.seed, SAMPLER, self.epoch) if self.shuffle else np.arange(total)
+        order = self._order(total)
         if self.drop_last:
             order = order[: total - total % ranks]
         elif self.pad:
@@ -151,6 +165,12 @@ class DistributedSampler(Sampler):
         if self.pad:
             return -(-total // ranks)
         return len(range(self.rank, total, ranks))
+
+    def _order(self, total: int) -> np.ndarray:
+        if isinstance(self.dataset, Sampler):
+            self.dataset.set_epoch(self.epoch)
+            return self.dataset.indices()
+        return permutation(total, self.seed, SAMPLER, self.epoch) if self.shuffle else np.arange(total)
 
     def _sizes(self) -> tuple[int, int]:
         total, ranks = len(self.dataset), self.num_replicas

@@ -1,4 +1,4 @@
-"""Permutations that are a function of (seed, purpose, epoch), the same on every machine and NumPy version."""
+"""Permutations and draws that are a function of (seed, purpose, epoch), the same on every machine and NumPy version."""
 
 import operator
 
@@ -17,8 +17,17 @@ def permutation(n: int, seed: int, purpose: int, epoch: int = 0) -> np.ndarray:
 
     Raises ValueError unless seed and epoch are unsigned 64-bit integers.
     """
+    return np.argsort(_words(n, seed, purpose, epoch), kind="stable").astype(np.int64, copy=False)
+
+
+def unit(n: int, seed: int, purpose: int, epoch: int = 0) -> np.ndarray:
+    """Uniform in [0, 1), float64 of 53 random bits, shape (n,), drawn as `permutation` draws."""
+    return (_words(n, seed, purpose, epoch) >> np.uint64(11)) * 2.0**-53
+
+
+def _words(n: int, seed: int, purpose: int, epoch: int) -> np.ndarray:
     seed, epoch = operator.index(seed), operator.index(epoch)
     if not (0 <= seed < 2**64 and 0 <= epoch < 2**64):
         raise ValueError(f"seed and epoch must not be negative or exceed 64 bits, got {seed=}, {epoch=}")
     philox = np.random.Philox(counter=[0, 0, 0, purpose], key=np.array([seed, epoch], np.uint64))
-    return np.argsort(philox.random_raw(n), kind="stable").astype(np.int64, copy=False)
+    return philox.random_raw(n)

@@ -1,15 +1,12 @@
-"""Transforms of batches: NumPy array in, NumPy array out, the first axis is the batch.
-
-A data set applies its transform to x only, never to labels, in the loader's thread:
-`MNIST(root, transform=Compose(ToFloat(), Normalize(0.1307, 0.3081), Flatten()))`.
-None changes the array it is given. Any function of a batch will do as well.
-"""
+"""Transforms of batches of anything: composing, number types, normalising."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
+
+from ringtrain.data import drawing
 
 
 class Compose:
@@ -28,6 +25,65 @@ class Compose:
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"
+
+
+class RandomApply:
+    """`transform` for a sample with probability p, else the sample as it is; shapes and dtypes must agree."""
+
+    def __init__(self, transform: Callable[[np.ndarray], np.ndarray], p: float = 0.5):
+        self.transform, self.p = transform, probability("RandomApply", p)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        single = x.ndim == 3
+        batch = x[None] if single else x
+        rows = np.flatnonzero(drawing.choose(len(batch), self.p))
+        out = batch.copy()
+        # Entered for no rows too: what is drawn after this transform has the same name for every sample.
+        with drawing.branch(rows, len(batch)):
+            if len(rows):
+                changed = self.transform(batch[rows])
+                if changed.shape[1:] != batch.shape[1:] or changed.dtype != batch.dtype:
+                    raise ValueError(
+                        f"RandomApply: {self.transform!r} makes {changed.dtype} of shape {changed.shape[1:]} from "
+                        f"{batch.dtype} of shape {batch.shape[1:]}, so changed samples do not fit beside unchanged ones"
+                    )
+                out[rows] = changed
+        return out[0] if single else out
+
+    def __repr__(self) -> str:
+        return f"RandomApply({self.transform!r}, {self.p:g})"
+
+
+class Cast:
+    """The values as another dtype, not scaled (see ToFloat for that); the same array where it is that dtype already."""
+
+    def __init__(self, dtype: DTypeLike = np.float32):
+        self.dtype = np.dtype(dtype)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"Cast({self.dtype})"
+
+
+class ToTensor:
+    """Channels first, and 8-bit pixels as float32 in 0..1: (N, H, W, C) to (N, C, H, W), (H, W, C) to (C, H, W).
+
+    For images from elsewhere. The data sets of ringtrain have channels first, where `ToFloat` is enough.
+    Integers of another size are refused: what is their largest value? (`ToFloat(scale)` can be told.)
+    """
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if x.ndim not in (3, 4):
+            raise ValueError(f"ToTensor takes images (N, H, W, C) or (H, W, C), got shape {x.shape}")
+        if x.dtype != np.uint8 and x.dtype.kind != "f":
+            raise TypeError(f"ToTensor takes uint8 or floating-point images, got {x.dtype}; use ToFloat(scale)")
+        first = np.ascontiguousarray(np.moveaxis(x, -1, -3))
+        return np.divide(first, np.float32(255), dtype=np.float32) if x.dtype == np.uint8 else first
+
+    def __repr__(self) -> str:
+        return "ToTensor()"
 
 
 class ToFloat:
@@ -97,3 +153,9 @@ class Flatten:
 
     def __repr__(self) -> str:
         return "Flatten()"
+
+
+def probability(who: str, p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{who}: p is a probability, 0 to 1, got {p!r}")
+    return p
