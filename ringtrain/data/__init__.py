@@ -5,6 +5,17 @@ from ringtrain.data.collate import default_collate
 from ringtrain.data.dataset import ArrayDataset, Dataset, Subset
 from ringtrain.data.digits import Digits
 from ringtrain.data.download import DownloadError
+from ringtrain.data.formats.imagerecord import (
+    ImageRecordDataset,
+    IRHeader,
+    RecordFileDataset,
+    pack,
+    pack_img,
+    unpack,
+    unpack_img,
+)
+from ringtrain.data.formats.images import ImageFolder, imread
+from ringtrain.data.formats.recordio import RecordError, RecordReader, RecordWriter
 from ringtrain.data.idx import read_idx
 from ringtrain.data.loader import DataLoader
 from ringtrain.data.mnist import MNIST, FashionMNIST

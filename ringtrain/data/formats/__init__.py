@@ -1,0 +1,1 @@
+"""Files: RecordIO, image folders, CSV, LibSVM, npy and npz."""
