@@ -15,7 +15,9 @@ from ringtrain.data.formats.imagerecord import (
     unpack_img,
 )
 from ringtrain.data.formats.images import ImageFolder, imread
+from ringtrain.data.formats.npy import NpyDataset, NpzDataset, open_npy, open_npz
 from ringtrain.data.formats.recordio import RecordError, RecordReader, RecordWriter
+from ringtrain.data.formats.tables import CSR, CSVDataset, LibSVMDataset, read_csv, read_libsvm
 from ringtrain.data.idx import read_idx
 from ringtrain.data.loader import DataLoader
 from ringtrain.data.mnist import MNIST, FashionMNIST
