@@ -23,6 +23,7 @@ from ringtrain.data.loader import DataLoader
 from ringtrain.data.mnist import MNIST, FashionMNIST
 from ringtrain.data.partition import split
 from ringtrain.data.sampler import DistributedSampler, RandomSampler, Sampler, SequentialSampler
+from ringtrain.data.text import BPETokenizer, CharTokenizer, SequenceWindows, TextCorpus, read_text
 from ringtrain.data.weighted import BatchSampler, SubsetRandomSampler, WeightedRandomSampler
 from ringtrain.data.workers import WorkerError, WorkerInfo, get_worker_info
 from ringtrain.data.wrappers import (
