@@ -19,6 +19,16 @@ from ringtrain.data.formats.npy import NpyDataset, NpzDataset, open_npy, open_np
 from ringtrain.data.formats.recordio import RecordError, RecordReader, RecordWriter
 from ringtrain.data.formats.tables import CSR, CSVDataset, LibSVMDataset, read_csv, read_libsvm
 from ringtrain.data.idx import read_idx
+from ringtrain.data.iterators import (
+    CSVIter,
+    DataBatch,
+    DataDesc,
+    DataIter,
+    ImageRecordIter,
+    LibSVMIter,
+    MNISTIter,
+    NDArrayIter,
+)
 from ringtrain.data.loader import DataLoader
 from ringtrain.data.mnist import MNIST, FashionMNIST
 from ringtrain.data.partition import split
