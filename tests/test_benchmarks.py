@@ -119,3 +119,11 @@ def test_peers_that_are_missing_or_die_are_named_and_left_out(tmp_path):
     assert "gloo ended, or does not answer" in done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("     64 B") and last.split().count("-") == 1
+
+
+def test_loading_writes_its_figures(tmp_path):
+    (tmp_path / "text").write_text("In the beginning " * 100)
+    options = ["--batches", 1, "--pictures", 4, "--repeats", 1, "--torch", "", "--text", tmp_path / "text"]
+    out = run("benchmarks/loading.py", *options, "--json", tmp_path / "f")
+    figures = json.loads((tmp_path / "f").read_text())
+    assert len(figures) == 10 and all(value > 0 and name in out for name, value in figures.items())

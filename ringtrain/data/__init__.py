@@ -41,6 +41,7 @@ from ringtrain.data.wrappers import (
     FakeData,
     IterableDataset,
     SimpleDataset,
+    Stream,
     TensorDataset,
     random_split,
 )

@@ -183,6 +183,24 @@ class IterableDataset:
         return sample
 
 
+class Stream(IterableDataset):
+    """Any iterable that can be started anew as a stream: `Stream(range(10**6), prepare=load)`.
+
+    A generator is used up by one pass, so that it is refused: give an object with an `__iter__` of its own.
+    """
+
+    def __init__(self, samples: Iterable[Any], prepare: Callable[[Any], Any] | None = None):
+        if iter(samples) is samples:
+            raise TypeError(f"Stream: a {type(samples).__name__} can be read once only; give what makes it anew")
+        self.samples, self.function = samples, prepare
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.samples)
+
+    def prepare(self, sample: Any) -> Any:
+        return sample if self.function is None else self.function(sample)
+
+
 def random_split(dataset: Any, lengths: Sequence[float] | Sequence[int], seed: int = 0) -> list[Subset]:
     """Random disjoint parts, by PyTorch's name: `split(dataset, lengths, stratify=False)`."""
     return split(dataset, lengths, seed, stratify=False)

@@ -14,6 +14,7 @@ from ringtrain.data import (
     RandomSampler,
     SequentialSampler,
     SimpleDataset,
+    Stream,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -160,6 +161,13 @@ def test_a_stream_is_read_in_order():
         len(loader)
     with pytest.raises(ValueError, match="decides its order"):
         DataLoader(Count(7), 3, shuffle=True)
+
+
+def test_any_iterable_that_starts_anew_is_a_stream():
+    loader = DataLoader(Stream(range(5), prepare=lambda n: n * n), 2)
+    assert values(loader) == values(loader) == [[0, 1], [4, 9], [16]]
+    with pytest.raises(TypeError, match="a generator can be read once only"):
+        Stream(i for i in range(3))
 
 
 def test_a_stream_is_dealt_out_to_ranks_and_draws_alike(monkeypatch):
