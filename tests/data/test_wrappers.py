@@ -10,7 +10,6 @@ from ringtrain.data import (
     Dataset,
     DistributedSampler,
     FakeData,
-    IterableDataset,
     RandomSampler,
     SequentialSampler,
     SimpleDataset,
@@ -19,12 +18,13 @@ from ringtrain.data import (
     TensorDataset,
     WeightedRandomSampler,
     default_collate,
-    drawing,
     random_split,
 )
 from ringtrain.data import sampler as sampler_module
 from ringtrain.data.sampler import World
 from ringtrain.tensor import Tensor
+
+from .workers_helpers import Count
 
 
 def values(loader):
@@ -137,17 +137,6 @@ def test_fake_data_is_the_same_every_time():
 
 
 # ---- streams
-
-
-class Count(IterableDataset):
-    def __init__(self, n):
-        self.n = n
-
-    def __iter__(self):
-        return iter(range(self.n))
-
-    def prepare(self, sample):
-        return sample, drawing.uniform(1)[0, 0]
 
 
 def test_a_stream_is_read_in_order():

@@ -81,10 +81,9 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         slot = self.free.popleft()
-        try:
+        # A worker that has died meanwhile is found by `reply`, after what it had finished, at the first batch it had not.
+        with contextlib.suppress(OSError):
             self.connection.send((task, slot))
-        except OSError:
-            raise self.died(task) from None
         self.under_way.append(slot)
 
     def reply(self, task: Task | None, timeout: float) -> tuple[Any, ...]:
