@@ -55,7 +55,13 @@ def slow_merges(text, count):
     return merges
 
 
-@pytest.mark.parametrize("text", [TEXT, "aaaaaaa aaa aaaa ab abab ababab", "x", ""])
+RANDOM = [
+    " ".join("".join("abc"[i] for i in rng.integers(0, 3, rng.integers(1, 7))) for _ in range(60))
+    for rng in map(np.random.default_rng, range(8))
+]
+
+
+@pytest.mark.parametrize("text", [*RANDOM, TEXT, "aaaaaaa aaa aaaa ab abab ababab", "x", ""])
 def test_training_is_the_definition(text):
     assert BPETokenizer.train(text, 256 + 60).merges == slow_merges(text, 60)
 

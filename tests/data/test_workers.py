@@ -110,6 +110,22 @@ def test_what_a_worker_knows(helpers):
     np.testing.assert_array_equal(flat(loader)[4], draws)  # of epoch 0 again
 
 
+def test_workers_have_one_thread_where_the_fork_server_has_more(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(
+        f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+        "from multiprocessing import forkserver\n"
+        "from workers_helpers import Facts\n"
+        "from ringtrain.data import DataLoader\n"
+        "if __name__ == '__main__':\n"
+        "    forkserver.ensure_running()\n"
+        "    print(max(int(b[2].numpy().max()) for b in DataLoader(Facts(), 4, num_workers=1)))\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=HANG, env=environment)
+    assert done.stdout.strip() == "1", done.stderr
+
+
 def test_functions_go_along(helpers):
     loader = DataLoader(helpers.Initialised(), 1, num_workers=2, worker_init_fn=helpers.init)
     assert [b[0].numpy()[0] for b in loader][:4] == [0, 1, 0, 1]

@@ -81,7 +81,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         slot = self.free.popleft()
-        # A worker that has died meanwhile is found by `reply`, after what it had finished, at the first batch it had not.
+        # A worker that has died meanwhile is found by `reply`, at the first batch that it had not finished.
         with contextlib.suppress(OSError):
             self.connection.send((task, slot))
         self.under_way.append(slot)
