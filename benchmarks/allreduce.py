@@ -5,13 +5,14 @@
 
 `empty` works on arrays from collectives.empty, as gradient buckets are, `plain` on ordinary ones, agreement headers
 included; `mpi` is the same MPI's own collective in the same processes. The peers are jobs of their own (`make peers`
-installs them under .peers/): mpich, gloo (PyTorch), mlx (its ring), horovod. `copy` is every rank copying the array:
-what the memory needs for an allreduce in place. All that is compared takes turns, --repeats times, so that the
-machine's drift falls on all; a turn repeats its call for about 10 ms and is over when the slowest rank has finished.
-Every result is checked on every rank before and after. Arrays are float32 unless --dtype says otherwise, one thread a
-rank. algbw is bytes / seconds; busbw is algbw times 2(n-1)/n (allreduce), (n-1)/n (reduce_scatter, allgather,
-alltoall), 1 (broadcast): the rate at which an ideal algorithm's links would run. `x faster` compares with the fastest
-of the peers in the run.
+installs them under .peers/): mpich, gloo (PyTorch), mlx (its ring), horovod. `copy` is every rank copying the array,
+and `copy 1` one rank alone: what the memory needs for an allreduce in place, where a rank reads S/n of n arrays and
+writes S/n to n arrays. All that is compared takes turns, --repeats times, so that the machine's drift falls on all; a
+turn repeats its call for about 10 ms and is over when the slowest rank has finished. Every result is checked on every
+rank before and after: a wrong one ends the run, a peer that dies is named and left out. Arrays are float32 unless
+--dtype says otherwise, one thread a rank. algbw is bytes / seconds; busbw is algbw times 2(n-1)/n (allreduce), (n-1)/n
+(reduce_scatter, allgather, alltoall), 1 (broadcast): the rate at which an ideal algorithm's links would run. `x faster`
+compares with the fastest of the peers in the run.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ import json
 import os
 import platform
 import re
+import signal
 import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs import INSTALL, Job, JobEnded, python_of
+import jobs
+from jobs import INSTALL, python_of
+from turns import Job, JobEnded
 
 TURN = 0.01  # seconds
 MOST_CALLS = 500
@@ -42,6 +46,7 @@ BUSBW = {
     "broadcast": lambda n: 1.0,
 }
 OWN = ("empty", "plain")
+COPIES = ("copy", "copy 1")
 PEERS = ("mpi", *INSTALL)
 
 
@@ -77,12 +82,11 @@ class Contestant:
         self.out = ""  # why it takes no part any more
 
     def ask(self, do: str, **more: Any) -> list[dict[str, Any]]:
-        with self.job.turn():
-            return self.job.ask(do=do, contestant=self.name, **more)
+        return self.job.ask(do=do, contestant=self.name, **more)
 
     def prepare(self, verb: str, count: int, dtype: str) -> bool:
         """Whether it can do that; if so its result has been checked."""
-        if not all(answer["ready"] for answer in self.ask("prepare", verb=verb, count=count, dtype=dtype)):
+        if any("cannot" in answer for answer in self.ask("prepare", verb=verb, count=count, dtype=dtype)):
             return False
         self.check()
         return True
@@ -157,7 +161,10 @@ def line(row: dict[str, Any], names: list[str], ranks: int) -> str:
 
 def start(peers: list[str], ranks: int) -> list[Job]:
     """Our own job, and those of the peers that are there."""
-    jobs = [Job("ringtrain", ranks)]
+    try:
+        started = [jobs.start("ringtrain", ranks)]
+    except JobEnded as end:
+        raise SystemExit(str(end)) from None
     for peer in peers:
         if peer == "mpi":
             continue
@@ -165,22 +172,22 @@ def start(peers: list[str], ranks: int) -> list[Job]:
             print(f"# {peer} is not installed and left out: {INSTALL[peer]}", file=sys.stderr)
             continue
         try:
-            jobs.append(Job(peer, ranks))
+            started.append(jobs.start(peer, ranks))
         except JobEnded as end:
             print(f"# {end}", file=sys.stderr)
-    return jobs
+    return started
 
 
-def run(args: argparse.Namespace, jobs: list[Job]) -> dict[str, Any]:
-    wanted = {*OWN, "copy", *args.peers}
-    contestants = [Contestant(job, name) for job in jobs for name in job.contestants if name in wanted]
-    versions = {job.name: job.version for job in jobs}
+def run(args: argparse.Namespace, started: list[Job]) -> dict[str, Any]:
+    wanted = {*OWN, *COPIES, *args.peers}
+    contestants = [Contestant(job, name) for job in started for name in job.about["contestants"] if name in wanted]
+    versions = {job.name: job.about["version"] for job in started}
     about = {"ranks": args.ranks, "cores": os.cpu_count(), "machine": platform.machine(), "dtype": args.dtype}
     print(f"{args.dtype}, {args.ranks} ranks on {about['cores']} cores ({about['machine']}), bandwidths in GB/s")
     print("; ".join(f"{'mpi' if name == 'ringtrain' else name}: {version}" for name, version in versions.items()))
     rows = []
     for verb in args.verbs:
-        names = [one.name for one in contestants if verb == "allreduce" or one.name != "copy"]
+        names = [one.name for one in contestants if verb == "allreduce" or one.name not in COPIES]
         print(f"{verb}{', in place' if verb in ('allreduce', 'broadcast') else ''}\n{header(names)}", flush=True)
         size = max(args.min, ITEM[args.dtype])
         while size <= args.max:
@@ -200,12 +207,17 @@ def plot(found: dict[str, Any], path: str) -> None:
     from matplotlib import pyplot
 
     rows = [row for row in found["rows"] if row["verb"] == found["rows"][0]["verb"]]
-    labels = {"empty": "ringtrain, collectives.empty", "plain": "ringtrain, ordinary arrays", "copy": "copying it"}
+    labels = {
+        "empty": "ringtrain, collectives.empty",
+        "plain": "ringtrain, ordinary arrays",
+        "copy": "all ranks copying it",
+    }
+    labels["copy 1"] = "one rank copying it"
     labels["mpi"] = found["versions"]["ringtrain"]
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for name in dict.fromkeys(name for row in rows for name in row["us"]):
         points = [(row["bytes"], row["us"][name]) for row in rows if name in row["us"]]
-        style = "k:" if name == "copy" else "o-" if name in OWN else ".--"
+        style = ":" if name in COPIES else "o-" if name in OWN else ".--"
         axes.plot(*zip(*points, strict=True), style, markersize=4, label=labels.get(name, name))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -238,11 +250,12 @@ def main() -> None:
     for file in filter(None, (args.json, args.plot)):
         if not Path(file).absolute().parent.is_dir():
             parser.error(f"{file}: there is no such folder")
-    jobs = start(args.peers, args.ranks)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the jobs are ended
+    started = start(args.peers, args.ranks)
     try:
-        found = run(args, jobs)
+        found = run(args, started)
     finally:
-        for job in jobs:
+        for job in started:
             job.close()
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=2) + "\n")

@@ -15,12 +15,12 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from turns import HERE, Job, JobEnded
+
 WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "tape-forward": 10, "tape-forward-backward": 10}  # steps a repeat
 LINKS = 1000  # operations a step of the tape
 THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
@@ -30,38 +30,25 @@ class Engine:
     """A library in a process of its own, which runs engines/NAME_ROLE.py."""
 
     def __init__(self, name: str, python: str, role: str = "steps", threads: int = 1) -> None:
-        # Each library's own choice of BLAS kernels: a pinned OpenBLAS core would slow one side down.
-        environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "PYTHONPATH")}
+        more = dict.fromkeys(THREADS, str(threads))
         if name == "ringtrain":
-            environment["PYTHONPATH"] = str(HERE.parent)
-        script = HERE / "engines" / f"{name}_{role}.py"
-        self.process = subprocess.Popen(
-            [python, str(script)],
-            env=environment | dict.fromkeys(THREADS, str(threads)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        about = self._answer()
-        self.name, self.version = about["name"], about["version"]
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the process of a library ended: {self.process.args} (status {self.process.wait()})")
-        return json.loads(line)
+            more["PYTHONPATH"] = str(HERE.parent)
+        command = [python, str(HERE / "engines" / f"{name}_{role}.py")]
+        try:
+            self._job = Job(name, 1, lambda folder: [(command, more)])
+        except JobEnded as error:
+            raise SystemExit(str(error)) from None
+        self.name, self.version = self._job.about["name"], self._job.about["version"]
 
     def time(self, work: str, repeats: int) -> Any:
         """{"seconds", "loss", "peak_bytes"} of one repeat."""
-        assert self.process.stdin is not None
-        print(work, repeats, file=self.process.stdin, flush=True)
-        return self._answer()
+        try:
+            return self._job.ask(work=work, repeats=repeats)[0]
+        except JobEnded as error:
+            raise SystemExit(str(error)) from None
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self._job.close()
 
 
 def measure(engines: list[Engine], works: list[str], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -114,9 +101,10 @@ def main() -> None:
         parser.error(f"--json {args.json}: there is no such folder")
     if args.repeats < 1 or any("=" not in item for item in args.peer):
         parser.error("--repeats must be 1 or more, and --peer NAME=PYTHON")
-    engines = [Engine("ringtrain", sys.executable)]
-    engines += [Engine(name, python) for name, python in peers(args.peer).items()]
+    engines: list[Engine] = []
     try:
+        for name, python in {"ringtrain": sys.executable, **peers(args.peer)}.items():
+            engines.append(Engine(name, python))
         table = measure(engines, args.work, args.repeats)
     finally:
         for engine in engines:

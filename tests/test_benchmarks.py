@@ -66,7 +66,8 @@ def test_allreduce_measures_every_verb_beside_mpi(tmp_path):
         for size in (16, 65536)
     ]
     for row in rows:
-        assert {"empty", "plain", "mpi"} <= row["us"].keys() and min(row["us"].values()) > 0
+        copies = {"copy", "copy 1"} if row["verb"] == "allreduce" else set()
+        assert row["us"].keys() == {"empty", "plain", "mpi"} | copies and min(row["us"].values()) > 0
         assert row["algbw"]["empty"] == pytest.approx(row["bytes"] / row["us"]["empty"] / 1e3)
         assert row["busbw"]["empty"] == pytest.approx(row["algbw"]["empty"] * (1 if row["verb"] in WHOLE else 0.5))
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
@@ -76,7 +77,7 @@ WHOLE = ("allreduce", "broadcast")  # what two ranks move of these is the size o
 
 PEER = """
     import os, sys
-    sys.path.insert(0, {contestants!r})
+    sys.path[:0] = [{contestants!r}, {benchmarks!r}]
     from serve import Case, expected, serve
     rank = int(os.environ["RANK"])
     def make(verb, count, dtype):
@@ -90,8 +91,8 @@ PEER = """
 def stand_in(folder, dies=False, error=0):
     """An environment whose Python pretends to be gloo's: its result is wrong by `error`."""
     program = folder / "peer.py"
-    contestants = str(ROOT / "benchmarks" / "contestants")
-    program.write_text(textwrap.dedent(PEER.format(contestants=contestants, dies=dies, error=error)))
+    folders = {"benchmarks": str(ROOT / "benchmarks"), "contestants": str(ROOT / "benchmarks" / "contestants")}
+    program.write_text(textwrap.dedent(PEER.format(**folders, dies=dies, error=error)))
     python = folder / "torch" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\nexec {sys.executable} {program}\n")
@@ -116,7 +117,7 @@ def test_peers_that_are_missing_or_die_are_named_and_left_out(tmp_path):
     done = beside_gloo(stand_in(tmp_path, dies=True))
     assert done.returncode == 0, done.stderr
     assert "mlx is not installed and left out: make peers" in done.stderr
-    assert "gloo ended, or does not answer" in done.stderr
+    assert "gloo: rank" in done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("     64 B") and last.split().count("-") == 1
 

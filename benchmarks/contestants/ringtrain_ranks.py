@@ -35,28 +35,34 @@ def made(empty):
     return make
 
 
-def copying(verb, count, dtype):
-    """What the memory needs for an allreduce in place: every rank reads as much as it writes, the size of the array.
+def copying(ranks):
+    """What the memory needs for an allreduce in place: so many ranks at once read and write the size of the array.
 
     Its result is that of the collective: it has no result of its own to be checked.
     """
-    if verb != "allreduce":
-        raise NotImplementedError("compared with allreduce only")
-    source, target = np.zeros(count, dtype), np.zeros(count, dtype)
-    right = made(np.empty)(verb, count, dtype)
 
-    def call():
-        np.copyto(target, source)
+    def make(verb, count, dtype):
+        if verb != "allreduce":
+            raise NotImplementedError("compared with allreduce only")
+        source, target = np.ones(count, dtype), np.ones(count, dtype)  # zeros would be one page, never written
+        right = made(np.empty)(verb, count, dtype)
 
-    def result():
-        right.call()
-        return right.result()
+        def call():
+            if c.rank() < ranks:
+                np.copyto(target, source)
 
-    return Case(right.fill, call, result)
+        def result():
+            right.call()
+            return right.result()
+
+        return Case(right.fill, call, result)
+
+    return make
 
 
 c.init()
-CONTESTANTS = {"empty": made(c.empty), "plain": made(np.empty), "mpi": mpi(MPI.COMM_WORLD.Dup()), "copy": copying}
+CONTESTANTS = {"empty": made(c.empty), "plain": made(np.empty), "mpi": mpi(MPI.COMM_WORLD.Dup())}
+CONTESTANTS |= {"copy": copying(c.size()), "copy 1": copying(1)}
 VERSION = " ".join(re.split(r"[,\n]", MPI.Get_library_version())[0].strip("\0 ").split())
 serve(VERSION, CONTESTANTS, c.rank(), c.size(), c.barrier)
 c.shutdown()

@@ -5,15 +5,13 @@ is a function make(verb, count, dtype) -> Case; it raises NotImplementedError fo
 follow the convention of NCCL's benchmarks: `count` is that of the longer of the arrays that go in and come out.
 """
 
-import json
-import os
-import socket
 import time
 from typing import Any, Callable, NamedTuple  # noqa: UP035  (peers may run under an older Python)
 
 import numpy as np
+from answers import answer
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+PERIOD = 8191  # items: a prime, so that data which ends up a power of two away from its place is found out
 
 
 class Case(NamedTuple):
@@ -25,68 +23,61 @@ class Case(NamedTuple):
     result: Callable[[], np.ndarray]
 
 
-def pattern(count, rank):
-    """Small whole numbers, which every dtype adds exactly, other ones on every rank."""
-    return (np.arange(count, dtype=np.float32) % 5) + rank
+def pattern(count, rank, size):
+    """What a rank has: whole numbers, other ones on every rank and at every place, whose sum every dtype holds."""
+    most = max(2, min(61, 256 // size))
+    return np.resize(np.random.default_rng(rank).integers(0, most, PERIOD, np.uint8), count)
 
 
 def put_in(verb, count, rank, size):
     """What rank `rank` contributes."""
-    return pattern(count // size if verb == "allgather" else count, rank)
+    return pattern(count // size if verb == "allgather" else count, rank, size)
 
 
 def expected(verb, count, rank, size):
     """What must come out on rank `rank`."""
     part = count // size
+    own = slice(rank * part, (rank + 1) * part)
     if verb == "broadcast":
-        return pattern(count, 0)
+        return pattern(count, 0, size)
     if verb == "allgather":
-        return np.concatenate([pattern(part, peer) for peer in range(size)])
+        return np.concatenate([pattern(part, peer, size) for peer in range(size)])
     if verb == "alltoall":
-        return np.concatenate([pattern(count, peer)[rank * part : (rank + 1) * part] for peer in range(size)])
-    total = pattern(count, 0) * size + size * (size - 1) // 2
-    return total if verb == "allreduce" else total[rank * part : (rank + 1) * part]
+        return np.concatenate([pattern(count, peer, size)[own] for peer in range(size)])
+    total = np.zeros(count, np.uint32)
+    for peer in range(size):
+        total += pattern(count, peer, size)
+    return total if verb == "allreduce" else total[own]
 
 
 def serve(version, contestants, rank, size, barrier):
     """Answer the driver until it hangs up. contestants: name -> make."""
-    line = socket.socket(socket.AF_UNIX)
-    line.connect(os.environ["BENCHMARK_SOCKET"])
-    stream = line.makefile("rw")
+    cases = {}
 
-    def say(**answer):
-        stream.write(json.dumps(answer) + "\n")
-        stream.flush()
-
-    say(job=os.environ["BENCHMARK_JOB"], rank=rank, pid=os.getpid(), version=version, contestants=list(contestants))
-    cases, requests = {}, {}
-    for text in stream:
-        order = json.loads(text)
-        name = order["contestant"]
-        case, request = cases.get(name), requests.get(name)
-        if order["do"] == "prepare":
-            cases.pop(name, None)
-            requests[name] = order
+    def handle(do, contestant, **more):
+        if do == "prepare":
+            cases.pop(contestant, None)
             try:
-                cases[name] = contestants[name](order["verb"], order["count"], order["dtype"])
-                say(ready=True)
-            except (NotImplementedError, KeyError, TypeError, ValueError, RuntimeError) as error:
-                say(ready=False, why=f"{type(error).__name__}: {error}")
-        elif order["do"] == "drop":
-            cases.pop(name, None)
-            case = None
-            say(dropped=True)
-        elif order["do"] == "check":
-            case.fill(put_in(request["verb"], request["count"], rank, size))
+                cases[contestant] = contestants[contestant](**more), more
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise NotImplementedError(f"{type(error).__name__}: {error}") from error
+            return {}
+        case, what = cases[contestant]
+        if do == "drop":
+            del cases[contestant]
+            return {}
+        if do == "check":
+            case.fill(put_in(what["verb"], what["count"], rank, size))
             barrier()
             case.call()
-            wanted = expected(request["verb"], request["count"], rank, size)
-            say(right=bool(np.array_equal(np.asarray(case.result()).astype(np.float32).reshape(-1), wanted)))
-        elif order["do"] == "turn":
-            case.fill(np.zeros(1, np.float32))  # sums of sums would overflow, and take longer
+            wanted = expected(what["verb"], what["count"], rank, size)
+            return {"right": bool(np.array_equal(np.asarray(case.result()).reshape(-1), wanted))}
+        case.fill(np.zeros(1, np.float32))  # sums of sums would overflow, and take longer
+        case.call()
+        barrier()
+        start = time.perf_counter()
+        for _ in range(more["calls"]):
             case.call()
-            barrier()
-            start = time.perf_counter()
-            for _ in range(order["calls"]):
-                case.call()
-            say(seconds=(time.perf_counter() - start) / order["calls"])
+        return {"seconds": (time.perf_counter() - start) / more["calls"]}
+
+    answer({"rank": rank, "version": version, "contestants": list(contestants)}, handle)
