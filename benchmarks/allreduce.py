@@ -6,13 +6,13 @@
 `empty` works on arrays from collectives.empty, as gradient buckets are, `plain` on ordinary ones, agreement headers
 included; `mpi` is the same MPI's own collective in the same processes. The peers are jobs of their own (`make peers`
 installs them under .peers/): mpich, gloo (PyTorch), mlx (its ring), horovod. `copy` is every rank copying the array,
-and `copy 1` one rank alone: what the memory needs for an allreduce in place, where a rank reads S/n of n arrays and
-writes S/n to n arrays. All that is compared takes turns, --repeats times, so that the machine's drift falls on all; a
-turn repeats its call for about 10 ms and is over when the slowest rank has finished. Every result is checked on every
-rank before and after: a wrong one ends the run, a peer that dies is named and left out. Arrays are float32 unless
---dtype says otherwise, one thread a rank. algbw is bytes / seconds; busbw is algbw times 2(n-1)/n (allreduce), (n-1)/n
-(reduce_scatter, allgather, alltoall), 1 (broadcast): the rate at which an ideal algorithm's links would run. `x faster`
-compares with the fastest of the peers in the run.
+`copy 1` one rank alone, and `rewrite` every rank reading and writing its array in place: what the memory needs for an
+allreduce in place, where a rank reads S/n of n arrays and writes S/n to the same. All that is compared takes turns,
+--repeats times, so that the machine's drift falls on all; a turn repeats its call for about 10 ms and is over when the
+slowest rank has finished. Every result is checked on every rank before and after: a wrong one ends the run, a peer that
+dies is named and left out. Arrays are float32 unless --dtype says otherwise, one thread a rank. algbw is bytes /
+seconds; busbw is algbw times 2(n-1)/n (allreduce), (n-1)/n (reduce_scatter, allgather, alltoall), 1 (broadcast): the
+rate at which an ideal algorithm's links would run. `x faster` compares with the fastest of the peers in the run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BUSBW = {
     "broadcast": lambda n: 1.0,
 }
 OWN = ("empty", "plain")
-COPIES = ("copy", "copy 1")
+COPIES = ("copy", "copy 1", "rewrite")
 PEERS = ("mpi", *INSTALL)
 
 
@@ -212,7 +212,7 @@ def plot(found: dict[str, Any], path: str) -> None:
         "plain": "ringtrain, ordinary arrays",
         "copy": "all ranks copying it",
     }
-    labels["copy 1"] = "one rank copying it"
+    labels |= {"copy 1": "one rank copying it", "rewrite": "all ranks rewriting it in place"}
     labels["mpi"] = found["versions"]["ringtrain"]
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for name in dict.fromkeys(name for row in rows for name in row["us"]):
