@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .link import COLLECTIVE, Link, Request
-from .ring import CHUNK, chunks
+from .ring import chunks
 
 PIECE = 1 << 30  # bytes
 
@@ -22,7 +22,7 @@ def recv_all(link: Link, flat: np.ndarray, source: int, tag: int = COLLECTIVE) -
     return [link.irecv(piece, source, tag) for piece in chunks(flat, PIECE)]
 
 
-def broadcast(link: Link, flat: np.ndarray, root: int, chunk: int = CHUNK) -> None:
+def broadcast(link: Link, flat: np.ndarray, root: int, chunk: int | None = None) -> None:
     """Root's flat into everyone's, along a chain in which every rank passes chunks on as they come.
 
     With bandwidth B this takes S/B + (n-2)c/B seconds, independent of n for a large S, and each
@@ -30,7 +30,7 @@ def broadcast(link: Link, flat: np.ndarray, root: int, chunk: int = CHUNK) -> No
     """
     place = (link.rank - root) % link.size
     before, after = (link.rank - 1) % link.size, (link.rank + 1) % link.size
-    pieces = chunks(flat, chunk)
+    pieces = chunks(flat, chunk or link.tuning.chunk)
     incoming = [link.irecv(piece, before) for piece in pieces] if place > 0 else []
     outgoing = []
     for i, piece in enumerate(pieces):

@@ -61,7 +61,7 @@ class HierarchicalLink(WholeLink):
     ):
         self.base, self.local, self.across, self._fit = base, local, across, fit
         self.rank, self.size, self.ranks, self.timeout = base.rank, base.size, base.ranks, base.timeout
-        self.combines = base.combines
+        self.combines, self.tuning = base.combines, base.tuning
         self._hosts = [list(ranks) for ranks in hosts]
         self._host = next(number for number, ranks in enumerate(hosts) if base.rank in ranks)
         self._rings = min(len(ranks) for ranks in hosts)
@@ -113,7 +113,7 @@ class HierarchicalLink(WholeLink):
 
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:
         inside, between = self._halves(flat.dtype, reduction)
-        message_for_each = self._rings * len(self._hosts) * ring.CHUNK
+        message_for_each = self._rings * len(self._hosts) * self.tuning.chunk
         windows = ring.chunks(flat, max(WINDOW, message_for_each))
         if len(windows) == 1:
             self._reduce_inside(flat, self._slices(flat.size), inside)

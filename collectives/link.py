@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .reduce import Reduction
+from .tuning import DEFAULT, Tuning
 
 Request = Any  # an operation in flight, as the link that started it represents it
 
@@ -39,7 +40,10 @@ class Link(ABC):
 
     rank: int
     size: int
-    #: up to this many bytes, this link's own collectives beat the pipelined algorithms
+    #: where one way becomes quicker than another; the same on all ranks
+    tuning: Tuning = DEFAULT
+    #: up to this many bytes, this link's own reductions are taken instead of the pipelined algorithms; not tuned,
+    #: because they add in another order
     small: int = 0
     #: whether it has an `allreduce` for small arrays of the dtypes that are combined as they are
     combines: bool = False
@@ -48,6 +52,11 @@ class Link(ABC):
     timeout: float
     #: where this rank's CuPy arrays are moved, from the first on: a `gpu.Gpu`
     gpu: Any = None
+
+    @property
+    def small_moves(self) -> int:
+        """The same for data that only moves."""
+        return self.small
 
     @cached_property
     def books(self) -> Books:

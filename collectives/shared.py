@@ -4,7 +4,7 @@ Every rank has an arena that the others map (`arena`), and a group has a board t
 meet (`shared_kernels`). The header of a collective is compared at such a meeting, and the payload
 rides on it in one of three ways, with n ranks and S bytes:
 
-slots       arrays up to 2 KiB, ordinary ones up to 128 KiB / n: copied to a slot before the meeting,
+slots       arrays up to 2 KiB, ordinary ones up to 128 KiB / n, unless tuned: copied to a slot before the meeting,
             after which each rank combines all slots for itself: one barrier, n S bytes read by each
 in place    arrays from `collectives.empty` lie in arenas: after the meeting a rank reads its n-th part
             of all arrays and writes the result to all arrays, S bytes read and S written, which is the
@@ -32,11 +32,9 @@ from .arena import Arena, Mapping
 from .errors import StallError
 from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request, WholeLink
 from .reduce import Op, Reduction
+from .tuning import DEFAULT, Tuning
 
 SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
-ALWAYS_COPIED = 2 * 1024  # bytes: up to here copying costs less than the second barrier of the other ways
-READ_WHOLE = 128 * 1024  # bytes: up to here, over all ranks, each may as well combine everything for itself
-BOXES = 4 * 1024 * 1024  # bytes of all inboxes of a host: little enough for its last-level cache
 LEAST_BOX = 64 * 1024
 ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
 SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
@@ -89,8 +87,9 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
 
 
 def room_of(size: int) -> int:
-    """Bytes that each of `size` ranks has for slots and boxes."""
-    return 2 * SLOT + 4 * box_of(size)
+    """Bytes that each of `size` ranks has for slots and boxes, however they are tuned: whether there is room for
+    another group must not depend on that, because the other ways add in another order."""
+    return 2 * SLOT + 4 * box_of(size, DEFAULT)
 
 
 def lacking(arena: Arena, size: int) -> str:
@@ -108,13 +107,13 @@ def warn_of_mpi(size: int, reason: str) -> None:
     )
 
 
-def box_of(size: int) -> int:
+def box_of(size: int, tuning: Tuning) -> int:
     """Bytes of half an inbox.
 
     Small windows would be read while they are still in the cache of the processor that wrote them, which is
     several times slower than reading them from a cache that processors share.
     """
-    return max(LEAST_BOX, BOXES // size)
+    return max(LEAST_BOX, tuning.boxes // size)
 
 
 def _offset(arena: Arena, block: np.ndarray | None) -> int:
@@ -144,7 +143,8 @@ class SharedLink(WholeLink):
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
         self._slots = (rooms, rooms + SLOT)
         self._bases = np.array([mapping.start for mapping in mappings])
-        self.box = box_of(self.size)
+        self.tuning = base.tuning
+        self.box = box_of(self.size, self.tuning)
         self.rows = np.stack([*self._slots, self._bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
         spins = FEW_SPINS if crowded else SPINS
         self.patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
@@ -374,8 +374,8 @@ class Plan:
 
         size = link.size
         self.length = count * dtype.itemsize
-        whole = self.length <= min(SLOT, READ_WHOLE // size)
-        self.way = SMALL if self.length <= ALWAYS_COPIED else MEDIUM if whole else LARGE
+        whole = self.length <= min(SLOT, link.tuning.read_whole // size)
+        self.way = SMALL if self.length <= min(SLOT, link.tuning.always_copied) else MEDIUM if whole else LARGE
         self.each = -(-count // (size * ALIGNED)) * ALIGNED
         self.bounds = np.minimum(np.arange(size + 1) * self.each, count)
         self.width = max(1, link.box // (dtype.itemsize * size))

@@ -9,10 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ringtrain.cli import doctor, run
+from ringtrain.cli import bench, doctor, run
 from ringtrain.cli.errors import UsageError
 
-SUBCOMMANDS = {"run": run, "doctor": doctor}
+SUBCOMMANDS = {"run": run, "doctor": doctor, "bench": bench}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What follows the script belongs to the script, even where it looks like an option of ours; argparse
         # must not see it (it would take a "--" away).
         arguments, command = run.split_command(arguments)
+    elif arguments[:1] == ["bench"]:
+        arguments, command = bench.split_command(arguments)
 
     parser = argparse.ArgumentParser(prog="ringtrain", description="Train networks on many processors.")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")

@@ -11,7 +11,9 @@ from collectives.arena import Arena
 from collectives.errors import MismatchError, StallError
 from collectives.group import Group
 from collectives.hierarchy import SMALL, HierarchicalLink
+from collectives.link import Link
 from collectives.reduce import Op
+from collectives.tuning import Tuning
 
 pytest.importorskip("numba")
 BF16 = ml_dtypes.bfloat16
@@ -107,7 +109,7 @@ def test_allreduce(jobs, hosts, count):
 def windows(monkeypatch):
     """Windows of little data; and the number of those that each allreduce of a rank has begun to reduce inside."""
     monkeypatch.setattr(hierarchy, "WINDOW", 1)
-    monkeypatch.setattr(ring, "CHUNK", 2048)
+    monkeypatch.setattr(Link, "tuning", Tuning(chunk=4096))
     begun = []
     inside = HierarchicalLink._reduce_inside
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import collectives as c
-from collectives.shared import ALWAYS_COPIED, SLOT, SharedLink
+from collectives.shared import SLOT, SharedLink
+from collectives.tuning import DEFAULT
 
 pytestmark = pytest.mark.mpi
 
@@ -44,7 +45,7 @@ def test_arrays_made_in_any_order_and_of_any_size():
 
 
 def test_the_same_bits_from_every_kind_of_memory():
-    for count in (ALWAYS_COPIED // 4, ALWAYS_COPIED // 4 + 1, SLOT // 4 + 1, 1_000_003):
+    for count in (DEFAULT.always_copied // 4, DEFAULT.always_copied // 4 + 1, SLOT // 4 + 1, 1_000_003):
         mine = np.random.default_rng(c.rank()).normal(0, 1, count).astype(np.float32)
         ordinary = c.allreduce_(mine.copy())
         shared = c.empty(count)
