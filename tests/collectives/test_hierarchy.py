@@ -125,7 +125,7 @@ def windows(monkeypatch):
 @pytest.mark.parametrize("dtype", ["f4", "i8", BF16])
 def test_windows_of_an_allreduce_come_together(jobs, windows, hosts, dtype):
     """Small integers, whose sums every dtype holds exactly; and the bytes that cross are no more for it."""
-    n, count = size(hosts), 50_000
+    n, count = size(hosts), 100_000
 
     def own(rank):
         return (np.arange(count) * (rank + 3) % 5).astype(dtype)
