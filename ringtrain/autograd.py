@@ -265,7 +265,8 @@ class Op:
         if self.shape is None:
             shape: Any = np.broadcast_shapes(*(m.shape for m in metas if isinstance(m, MetaArray)))
             samples = [m.sample() if isinstance(m, MetaArray) else m for m in metas]
-            return MetaArray(shape, self.forward(np, *samples, **attributes).dtype)
+            with np.errstate(all="ignore"):  # the sample need not lie in the op's domain
+                return MetaArray(shape, self.forward(np, *samples, **attributes).dtype)
         shape = self.shape(*metas, **attributes)
         if isinstance(shape, MetaArray):
             return shape

@@ -15,7 +15,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bernoulli", "bits", "next_name", "normal", "philox", "row_bits", "seed", "state", "uniform"]
+__all__ = [
+    "bernoulli",
+    "bits",
+    "integers",
+    "next_draw",
+    "next_name",
+    "normal",
+    "philox",
+    "row_bits",
+    "seed",
+    "state",
+    "uniform",
+]
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
@@ -30,12 +42,14 @@ class State:
     seed     given by the user, the same on every rank
     step     of training; optimisers advance it
     drawn    how many names `next_name` has given out since the seed was set
+    draws    a step, and how many names `next_draw` has given out in it
     offset, stride  where this rank's rows lie in the global batch: its row j is row offset + j * stride
     """
 
     seed: int = 0
     step: int = 0
     drawn: int = 0
+    draws: tuple[int, int] = (0, 0)
     offset: int = 0
     stride: int = 1
 
@@ -45,7 +59,7 @@ state = State()
 
 def seed(value: int) -> None:
     """Starts all randomness anew from a seed: initial weights, dropout masks, the step."""
-    state.seed, state.step, state.drawn = int(value), 0, 0
+    state.seed, state.step, state.drawn, state.draws = int(value), 0, 0, (0, 0)
 
 
 def next_name(kind: str) -> str:
@@ -55,6 +69,13 @@ def next_name(kind: str) -> str:
     """
     state.drawn += 1
     return f"{kind}:{state.drawn - 1}"
+
+
+def next_draw(kind: str) -> str:
+    """A name for the next values drawn in this step: the same in a run that goes on from a checkpoint."""
+    count = state.draws[1] if state.draws[0] == state.step else 0
+    state.draws = (state.step, count + 1)
+    return f"{kind}/{count}"
 
 
 def philox(counter: Any, key: tuple[int, int]) -> Any:
@@ -117,6 +138,15 @@ def normal(
     words = bits((*shape, 2), name, step).astype(np.float64)
     radius = np.sqrt(-2.0 * np.log((words[..., 0] + 1.0) * 2.0**-32))
     return (mean + std * radius * np.cos(words[..., 1] * (2.0 * math.pi * 2.0**-32))).astype(dtype)
+
+
+def integers(shape: tuple[int, ...], low: int, high: int, name: str, step: int = 0) -> np.ndarray:
+    """Integers of low .. high - 1, int64, by 64 bits each: no value is likelier by more than (high - low) / 2^64."""
+    if not low < high:
+        raise ValueError(f"random integers need low < high; got {low} and {high}")
+    words = bits((*shape, 2), name, step).astype(np.uint64)
+    span = np.uint64(high - low)
+    return ((words[..., 0] << _HALF | words[..., 1]) % span).astype(np.int64) + low
 
 
 def bernoulli(shape: tuple[int, ...], p: float, name: str, step: int, rows: bool = True) -> np.ndarray:

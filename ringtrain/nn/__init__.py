@@ -1,5 +1,27 @@
 """Networks: modules, layers, initialisers, losses, and the functions behind them."""
 
+from ..ops.activations import (
+    celu,
+    elu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logit,
+    logsigmoid,
+    mish,
+    prelu,
+    relu6,
+    selu,
+    silu,
+    softmin,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.boxes import (
     batched_nms,

@@ -1,6 +1,8 @@
 """Ops on tensors, one file a family: each op with its vjps and its shape rule side by side."""
 
 from . import (
+    activations,
+    arrange,
     boxes,
     conv,
     conv_transpose,
@@ -20,10 +22,16 @@ from . import (
     pool_adaptive,
     reduce,
     sample,
+    scan,
+    scatter,
     shape,
+    sort,
+    special,
 )
 
 __all__ = [
+    "activations",
+    "arrange",
     "boxes",
     "conv",
     "conv_transpose",
@@ -43,5 +51,9 @@ __all__ = [
     "pool_adaptive",
     "reduce",
     "sample",
+    "scan",
+    "scatter",
     "shape",
+    "sort",
+    "special",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
+from .. import random
 from ..backend.meta import MetaArray
 from ..tensor import Tensor
 from .define import register
@@ -44,11 +45,87 @@ def ones_like(x: Tensor) -> Tensor:
 register("ones_like", ones_like)
 
 
-def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = np.int64) -> Tensor:
-    """start, start + step, ... below stop; one argument counts from 0."""
-    first: Any = 0 if stop is None else start
-    end: Any = start if stop is None else stop
-    return Tensor(np.arange(first, end, step, dtype=np.dtype(dtype)))
+def full_like(x: Tensor, value: Any) -> Tensor:
+    """A tensor of the shape, dtype and device of x with every element equal to value."""
+    return full(x.shape, value, x.dtype, x.device)
+
+
+def _placed(values: np.ndarray, device: str | None) -> Tensor:
+    backend, index = backends.get(device)
+    return Tensor(backend.asarray(values, None, index))
+
+
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
+) -> Tensor:
+    """start, start + step, ... below stop; one argument counts from 0. Of integers int64, else float32."""
+    first, end = (0, start) if stop is None else (start, stop)
+    if dtype is None:
+        whole = all(isinstance(v, (int, np.integer)) for v in (first, end, step))
+        dtype = np.int64 if whole else np.float32
+    return _placed(np.arange(first, end, step).astype(dtype), device)
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = np.float32,
+    device: str | None = None,
+) -> Tensor:
+    """num numbers as far apart from start to stop, which is the last of them where `endpoint`."""
+    return _placed(np.linspace(start, stop, num, endpoint).astype(dtype), device)
+
+
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, device: str | None = None) -> Tensor:
+    """(n, m or n) with ones on diagonal k and zeros elsewhere."""
+    return _placed(np.eye(n, m, k, dtype), device)
+
+
+# --- random: functions of the seed, the step, and how much has been drawn in it ----------------------------
+def _shape(shape: Any) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+
+
+def rand(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
+    """Uniform in [0, 1), the same on every rank (see `rt.random` for values of other names)."""
+    return _placed(random.uniform(_shape(shape), 0.0, 1.0, random.next_draw("rand"), random.state.step, dtype), device)
+
+
+def randn(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
+    """Normal with mean 0 and variance 1, the same on every rank."""
+    return _placed(random.normal(_shape(shape), 0.0, 1.0, random.next_draw("randn"), random.state.step, dtype), device)
+
+
+def randint(low: int, high: int, shape: Any, dtype: Any = np.int64, device: str | None = None) -> Tensor:
+    """Integers of low .. high - 1, each as likely, the same on every rank."""
+    values = random.integers(_shape(shape), low, high, random.next_draw("randint"), random.state.step)
+    return _placed(values.astype(dtype), device)
+
+
+def permutation(n: int, device: str | None = None) -> Tensor:
+    """The integers 0 .. n - 1 in random order, the same on every rank."""
+    keys = random.bits((n, 2), random.next_draw("permutation"), random.state.step).astype(np.uint64)
+    return _placed(np.argsort((keys[:, 0] << np.uint64(32)) | keys[:, 1], kind="stable"), device)
+
+
+def bernoulli(p: Any, shape: Any = None, dtype: Any = np.float32, device: str | None = None) -> Tensor:
+    """1 with probability p, else 0: a number, or a tensor with a probability for each element. No gradient.
+
+    shape  where p is a number; dtype, device  likewise: those of p where it is a tensor
+    """
+    if isinstance(p, Tensor):
+        if p.backend.abstract:
+            return Tensor(p._data)
+        shape, dtype, device = p.shape, p.dtype, p.device
+        chance = p.backend.to_numpy(p._data).astype(np.float64)
+    else:
+        chance, shape = np.asarray(p, np.float64), _shape(() if shape is None else shape)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError("bernoulli: a probability lies outside 0 .. 1")
+    drawn = random.bits(shape, random.next_draw("bernoulli"), random.state.step)
+    return _placed((drawn < np.round(chance * 2.0**32)).astype(dtype), device)
 
 
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

@@ -6,6 +6,8 @@ of a few elements the engine's own time is what counts, and these two are most o
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,10 +17,10 @@ import numpy as np
 from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
 from ..backend import of
 from ..backend.meta import MetaArray
-from ..dtypes import settled
+from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "op", "register", "unary"]
+__all__ = ["binary", "composed_widely", "op", "register", "unary", "widely"]
 
 _new = object.__new__
 _ndarray = np.ndarray
@@ -44,6 +46,33 @@ def op(
     made.__doc__ = doc or f"`numpy.{name}`."
     register(name, made)
     return made
+
+
+def widely(forward: Callable) -> Callable:
+    """A forward function that computes 16-bit floats in float32 and rounds its result once."""
+
+    def inside(xp: Any, x: Any, **attributes: Any) -> Any:
+        accumulator = wide(x.dtype)
+        if accumulator is None:
+            return forward(xp, x, **attributes)
+        return forward(xp, x.astype(accumulator), **attributes).astype(x.dtype)
+
+    # an op learns its attributes from the signature
+    inside.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return inside
+
+
+def composed_widely(function: Callable) -> Callable:
+    """The same for a function of a tensor that is composed of ops."""
+
+    @functools.wraps(function)
+    def inside(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        accumulator = wide(x.dtype)
+        if accumulator is None:
+            return function(x, *args, **kwargs)
+        return function(x.astype(accumulator), *args, **kwargs).astype(x.dtype)
+
+    return inside
 
 
 def _made(data: Any) -> Tensor:

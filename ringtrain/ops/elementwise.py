@@ -95,7 +95,11 @@ tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out
 sign = unary("sign", lambda xp, x: xp.sign(x))
 floor = unary("floor", lambda xp, x: xp.floor(x))
 ceil = unary("ceil", lambda xp, x: xp.ceil(x))
-round = unary("round", lambda xp, x: xp.round(x))
+round = op(
+    "round",
+    lambda xp, x, *, decimals=0: settled(xp.round(x, decimals), (x,)),
+    doc="x to the nearest number of that many decimals; halves go to the even one.",
+)
 
 # --- comparisons: booleans --------------------------------------------------------------------------------
 equal = binary("equal", operator.eq)
@@ -175,12 +179,26 @@ def _sigmoid(xp: Any, x: Any) -> Any:
 
 
 sigmoid = unary("sigmoid", _sigmoid, lambda xp, g, out: g * out * (1.0 - out), "1 / (1 + exp(-x)), without overflow.")
-softplus = unary(
-    "softplus",
-    lambda xp, x: xp.logaddexp(x, 0),
-    lambda xp, g, x: g * xp.sigmoid(x) if hasattr(xp, "sigmoid") else g * _sigmoid(xp, x),
-    "log(1 + exp(x)), without overflow.",
-)
+
+
+def sigmoid_in(xp: Any, x: Any) -> Any:
+    """The sigmoid within a forward function or vjp: of a raw array, or of a tensor."""
+    return sigmoid(x) if isinstance(x, Tensor) else _sigmoid(xp, x)
+
+
+_softplus = unary("softplus", lambda xp, x: xp.logaddexp(x, 0), lambda xp, g, x: g * sigmoid_in(xp, x))
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Tensor:
+    """log(1 + exp(beta x)) / beta, without overflow.
+
+    threshold: where beta x is larger the result is x itself, as in PyTorch (whose default is 20); None: never.
+    """
+    y = _softplus(x) if beta == 1.0 else _softplus(x * beta) * (1.0 / beta)
+    return y if threshold is None else where(x * beta > threshold, x, y)
+
+
+register("softplus", softplus)
 
 
 def _erf(xp: Any, x: Any) -> Any:

@@ -105,21 +105,21 @@ _set = op(
     "setitem",
     lambda xp, x, value, *, index: x,
     (
-        lambda xp, g, index: _without(xp, g, index),
-        lambda xp, g, index, value_shape: _with_lead(xp, g[index], value_shape),
+        lambda xp, g, index: without(xp, g, index),
+        lambda xp, g, index, value_shape: with_lead(xp, g[index], value_shape),
     ),
     broadcasts=True,
 )
 
 
-def _without(xp: Any, g: Any, index: Any) -> Any:
+def without(xp: Any, g: Any, index: Any) -> Any:
     """A gradient with zeros at the places of an index."""
     hit = backends.of(np.asarray(g) if isinstance(g, np.generic) else raw(g)).xp.zeros(g.shape, bool)
     hit[index] = True
     return xp.where(hit, 0.0, g)
 
 
-def _with_lead(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+def with_lead(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """A gradient with the leading axes of length 1 that the value written had beyond those of its place."""
     return xp.reshape(g, (1,) * (len(shape) - len(g.shape)) + g.shape)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import mode
 from ..tensor import Leaf, Tensor, describe, raw, shared_with_others
-from . import elementwise, index, linalg, reduce, shape
+from . import arrange, elementwise, index, linalg, reduce, scan, scatter, shape, sort, special
 
 _BINARY = {
     "add": elementwise.add,
@@ -23,6 +23,8 @@ _BINARY = {
     "and": elementwise.bitwise_and,
     "or": elementwise.bitwise_or,
     "xor": elementwise.bitwise_xor,
+    "lshift": special.left_shift,
+    "rshift": special.right_shift,
 }
 _COMPARISONS = {
     "eq": elementwise.equal,
@@ -48,6 +50,9 @@ _METHODS = [
         "clip",
         "astype",
     ),
+    *("log2", "log10", "exp2", "rsqrt", "reciprocal", "negative", "tan", "sinh", "cosh", "arcsin", "arccos", "arctan"),
+    *("erf", "erfc", "erfinv", "lgamma", "digamma", "lerp", "addcmul", "addcdiv", "trunc", "round", "nan_to_num"),
+    *("maximum", "minimum", "fmax", "fmin", "logical_and", "logical_or", "logical_not"),
     *("floor", "ceil", "sign", "isnan", "isinf", "isfinite"),
     *(
         "sum",
@@ -65,7 +70,10 @@ _METHODS = [
         "logsumexp",
     ),
     *("norm", "softmax", "log_softmax", "flatten", "swapaxes", "squeeze", "broadcast_to", "split", "take"),
-    "matmul",
+    *("matmul", "count_nonzero", "nansum", "nanmean", "cumprod", "cummax", "cummin", "diff"),
+    *("sort", "argsort", "topk", "median", "quantile", "nonzero", "take_along_axis", "scatter", "scatter_add"),
+    *("scatter_reduce", "index_add", "masked_fill", "masked_select", "roll", "tile", "repeat", "chunk", "tril", "triu"),
+    *("diagonal", "diag_embed", "trace", "moveaxis", "flip", "expand_dims"),
 ]
 
 
@@ -123,7 +131,7 @@ def bind() -> None:
         setattr(Tensor, f"__r{name}__", _reflected(fn))
     for name, fn in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", fn)
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
         setattr(Tensor, f"__i{name}__", _in_place(f"i{name}", _BINARY[name]))
     methods: dict[str, Callable] = {
         "__neg__": elementwise.negative,
@@ -138,8 +146,12 @@ def bind() -> None:
         "clone": elementwise.copy,
         "to": elementwise.to,
         "abs": elementwise.absolute,
+        "permute": _take_axes(shape.transpose),
+        "ravel": shape.ravel,
+        "unsqueeze": shape.expand_dims,
+        "unbind": arrange.unstack,
     }
-    for module in (elementwise, reduce, shape, index, linalg):
+    for module in (elementwise, special, reduce, scan, sort, shape, arrange, index, scatter, linalg):
         methods |= {name: getattr(module, name) for name in _METHODS if hasattr(module, name)}
     for name, fn in methods.items():
         setattr(Tensor, name, _as_method(fn))

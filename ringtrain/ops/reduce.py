@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +10,10 @@ import numpy as np
 
 from ..autograd import Op
 from ..backend.meta import MetaArray
-from ..dtypes import is_float, wide
+from ..dtypes import is_float
 from ..tensor import Tensor
-from .define import op, register
-from .elementwise import exp, log, square, where
+from .define import composed_widely, op, register, widely
+from .elementwise import exp, isnan, log, logical_not, square, where
 from .shape import reshape
 
 Axis = int | tuple[int, ...] | None
@@ -52,39 +50,12 @@ def _reduced(dtype: Callable[[Any], Any] | None = None) -> Callable:
     return rule
 
 
-def _widely(forward: Callable) -> Callable:
-    """A forward function that computes 16-bit floats in float32 and rounds its result once."""
-
-    def inside(xp: Any, x: Any, **attributes: Any) -> Any:
-        accumulator = wide(x.dtype)
-        if accumulator is None:
-            return forward(xp, x, **attributes)
-        return forward(xp, x.astype(accumulator), **attributes).astype(x.dtype)
-
-    # an op learns its attributes from the signature
-    inside.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
-    return inside
-
-
 def again(reduction: Op, xp: Any, x: Any, **attributes: Any) -> Any:
     """A reduction within a vjp: recorded on tensors, and on raw arrays of 16 bits as wide as in forward."""
     return reduction(x, **attributes) if isinstance(x, Tensor) else reduction.forward(xp, x, **attributes)
 
 
-def _composed_widely(reduction: Callable) -> Callable:
-    """The same for a reduction that is composed of ops."""
-
-    @functools.wraps(reduction)
-    def inside(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        accumulator = wide(x.dtype)
-        if accumulator is None:
-            return reduction(x, *args, **kwargs)
-        return reduction(x.astype(accumulator), *args, **kwargs).astype(x.dtype)
-
-    return inside
-
-
-def _summed(dtype: Any) -> Any:
+def summed_dtype(dtype: Any) -> Any:
     """The dtype of sums and products: small integers become int64, as in NumPy."""
     return dtype if is_float(dtype) else np.zeros(0, dtype).sum().dtype
 
@@ -96,9 +67,9 @@ def _spread(xp: Any, g: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
 
 sum = op(
     "sum",
-    _widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g, x_shape, axis),
-    shape=_reduced(_summed),
+    shape=_reduced(summed_dtype),
     doc="The sum over `axis`; no elements sum to 0. 16-bit floats are added in float32, small integers in int64.",
 )
 
@@ -109,7 +80,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 
 _mean = op(
     "mean",
-    _widely(lambda xp, x, *, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g / _count(x_shape, axis), x_shape, axis),
     shape=_reduced(),
 )
@@ -125,7 +96,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _mean(x, axis=axis, keepdims=keepdims)
 
 
-@_composed_widely
+@composed_widely
 def var(x: Tensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """The variance over `axis`: mean squared deviation, divided by n - ddof (NumPy's default ddof is 0)."""
     n = _count(x.shape, axis)
@@ -190,9 +161,9 @@ def _prod_vjp(xp: Any, g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 
 prod = op(
     "prod",
-    _widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims)),
     _prod_vjp,
-    _reduced(_summed),
+    _reduced(summed_dtype),
     doc="The product over `axis`; no elements multiply to 1. Its gradient is exact where elements are 0.",
 )
 
@@ -220,16 +191,34 @@ any = op(
     shape=_reduced(lambda d: np.bool_),
     doc="Whether some element over `axis` is true.",
 )
+
+
+def count_nonzero(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """How many elements over `axis` are not 0, int64."""
+    return sum(x != 0, axis=axis, keepdims=keepdims)
+
+
+def nansum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` of the elements that are no nan."""
+    return sum(where(isnan(x), 0, x), axis=axis, keepdims=keepdims)
+
+
+def nanmean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` of the elements that are no nan; nan where all are."""
+    there = logical_not(isnan(x))
+    return nansum(x, axis, keepdims) / sum(there, axis=axis, keepdims=keepdims).astype(x.dtype)
+
+
 cumsum: Op = op(
     "cumsum",
-    _widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
+    widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
     lambda xp, g, axis: xp.flip(again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
-    shape=lambda x, *, axis: MetaArray(x.shape, _summed(x.dtype)),
+    shape=lambda x, *, axis: MetaArray(x.shape, summed_dtype(x.dtype)),
     doc="The sums of the elements up to each place along `axis`.",
 )
 
 
-@_composed_widely
+@composed_widely
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
     top = max(x.detach(), axis=axis, keepdims=True)
@@ -238,7 +227,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return out if keepdims else reshape(out, _reduced()(x, axis=axis).shape)
 
 
-@_composed_widely
+@composed_widely
 def norm(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over `axis`; its gradient where it is 0 is 0 (as in PyTorch)."""
     return _root(sum(square(x), axis=axis, keepdims=keepdims))
@@ -264,7 +253,7 @@ def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 softmax = op(
     "softmax",
-    _widely(_softmax),
+    widely(_softmax),
     lambda xp, g, out, axis: out * (g - again(sum, xp, g * out, axis=axis, keepdims=True)),
     doc="exp(x) / sum(exp(x)) along `axis`, without overflow.",
 )
@@ -277,7 +266,7 @@ def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 log_softmax = op(
     "log_softmax",
-    _widely(_log_softmax),
+    widely(_log_softmax),
     lambda xp, g, out, axis: g - xp.exp(out) * again(sum, xp, g, axis=axis, keepdims=True),
     doc="log(softmax(x)) along `axis`, without overflow.",
 )

@@ -56,6 +56,11 @@ def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     return _viewing(out, x) if _is_view(out._data, raw(x)) else out
 
 
+def ravel(x: Tensor) -> Tensor:
+    """x with all axes made one. A view where the memory allows, else a copy."""
+    return reshape(x, -1)
+
+
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """x with the axes from start_axis to end_axis (included) made one."""
     n = x.ndim

@@ -7,10 +7,11 @@ is all of them. The rows of a family are the list ROWS of its file, `rows_*.py`.
 import numpy as np
 import pytest
 
-from . import rows_elementwise, rows_linalg, rows_loss, rows_reduce, rows_shape, rows_spatial
+from . import rows_activations, rows_elementwise, rows_linalg, rows_loss, rows_reduce, rows_shape, rows_spatial
 
 ROWS = [
     *rows_elementwise.ROWS,
+    *rows_activations.ROWS,
     *rows_reduce.ROWS,
     *rows_shape.ROWS,
     *rows_linalg.ROWS,
@@ -20,6 +21,8 @@ ROWS = [
 # what a row is known by in rt or rt.nn, though it makes no tensor from tensors of floats
 COVERED_ELSEWHERE = {"one_hot", "allclose", "arange", "full", "ones", "ones_like", "zeros", "zeros_like", "dropout"}
 COVERED_ELSEWHERE |= {"alpha_dropout", "nms", "batched_nms"}
+COVERED_ELSEWHERE |= {"full_like", "linspace", "eye", "rand", "randn", "randint", "permutation", "bernoulli"}
+COVERED_ELSEWHERE |= {"unique", "bincount", "searchsorted", "nonzero", "argwhere", "histogram"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "enable_grad",
     "is_grad_enabled",

@@ -1,0 +1,182 @@
+"""Writing at the places that an index names, as ops that leave their input as it is; and masks."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..backend.meta import MetaArray
+from ..dtypes import is_float
+from ..tensor import Tensor, raw, wrap
+from .define import op
+from .elementwise import where
+from .index import getitem, placed, scattered, with_lead, without
+from .shape import axis_of, broadcast_to
+
+Index = tuple[Any, ...]
+
+
+def _written(xp: Any, x: Any, value: Any, *, index: Index) -> Any:
+    out = x.copy()
+    out[index] = value
+    return out
+
+
+_put = op(
+    "put",
+    _written,
+    (
+        lambda xp, g, index: without(xp, g, index),
+        lambda xp, g, index, value_shape: with_lead(xp, g[index], value_shape),
+    ),
+    shape=lambda x, value, *, index: MetaArray(x.shape, x.dtype),
+    broadcasts=True,
+)
+
+
+def _places(x: Tensor, axis: int, index: Any, source: Any, name: str) -> tuple[Index, Any, tuple[int, ...]]:
+    """(an index of single elements, the source cut to it, its shape): element i of `index` stands for the place i
+    with the number along `axis` replaced."""
+    xp = backends.of(x._data).xp
+    array = index if isinstance(raw(index), MetaArray) else xp.asarray(raw(index)).copy()  # backward reads it again
+    shape = tuple(array.shape)
+    a = axis_of(axis, x.ndim, name)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: an index is made of integers; got {array.dtype}")
+    if len(shape) != x.ndim or builtins.any(n > m for i, (n, m) in enumerate(zip(shape, x.shape)) if i != a):  # noqa: B905
+        raise ValueError(f"{name}: an index of shape {shape} does not fit {x.shape} (but along axis {axis})")
+    have = tuple(getattr(source, "shape", ()))
+    if have and (len(have) != len(shape) or builtins.any(n < m for n, m in zip(have, shape, strict=True))):
+        raise ValueError(f"{name}: a source of shape {have} does not cover an index of shape {shape}")
+    if have and have != shape:
+        source = source[tuple(map(slice, shape))]
+    if isinstance(raw(array), MetaArray) or x.backend.abstract:
+        array = np.zeros(shape, np.int64)  # any places of its shape give the result's
+    _inside(array, x.shape[a], axis, name)
+    grid = [xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)]) for i, n in enumerate(shape)]
+    grid[a] = array
+    return tuple(grid), source, shape
+
+
+def _inside(index: Any, length: int, axis: int, name: str) -> None:
+    if index.size and not (-length <= int(index.min()) and int(index.max()) < length):
+        raise IndexError(f"{name}: an index lies outside the {length} elements of axis {axis}: "
+                         f"{index.min()} .. {index.max()}")  # fmt: skip
+
+
+def _as_source(x: Tensor, source: Any, shape: tuple[int, ...]) -> Tensor:
+    """The source as a tensor of that shape and of x's dtype."""
+    if not isinstance(source, Tensor):
+        source = wrap(x.backend.asarray(source, x.dtype))
+    return broadcast_to(source.astype(x.dtype), shape)
+
+
+def scatter(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
+    """x with source[i, j, ...] written at place (i, j, ...), its number along `axis` replaced by index[i, j, ...].
+
+    index   integers, with x's number of axes, no longer than x but along `axis`; no place twice
+    source  a number, or at least of the index's shape
+    """
+    places, source, _ = _places(x, axis, index, source, "scatter")
+    return _put(x, source, index=places)
+
+
+def scatter_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
+    """x with source added at the places of `scatter`; a place that is named twice gets both."""
+    places, source, shape = _places(x, axis, index, source, "scatter_add")
+    return x + placed(_as_source(x, source, shape), places, x.shape)
+
+
+# --- scatter with other reductions ------------------------------------------------------------------------
+def _extreme(xp: Any, x: Any, source: Any, *, index: Index, largest: bool) -> Any:
+    out = x.copy()
+    if xp is np:
+        (np.maximum if largest else np.minimum).at(out, index, source)
+    else:
+        import cupyx
+
+        (cupyx.scatter_max if largest else cupyx.scatter_min)(out, index, source)
+    return out
+
+
+def _extreme_vjp(xp: Any, g: Any, needs: Any, x: Any, source: Any, out: Any, index: Index) -> list:
+    """The gradient goes to what became the extreme, in equal parts where several did."""
+    kept = (x == out).astype(g.dtype)
+    hit = (source == out[index]).astype(g.dtype)
+    share = g / xp.maximum(kept + scattered(xp, hit, index, g.shape), 1.0)
+    return [share * kept if needs[0] else None, share[index] * hit if needs[1] else None]
+
+
+_scatter_extreme = op(
+    "scatter_extreme",
+    _extreme,
+    _extreme_vjp,
+    shape=lambda x, source, *, index, largest: x.shape,
+    joint=True,
+)
+_REDUCTIONS = ("sum", "mean", "amax", "amin")
+
+
+def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, include_self: bool = True) -> Tensor:
+    """x with source[i, j, ...] combined into the places of `scatter`.
+
+    reduce        "sum", "mean", "amax" or "amin" of all that comes to a place; the gradient of the last two is
+                  shared equally by ties
+    include_self  whether what x has there counts too
+    """
+    if reduce not in _REDUCTIONS:
+        raise ValueError(f"scatter_reduce: {reduce!r} is unknown; use {', '.join(map(repr, _REDUCTIONS))}")
+    if not is_float(x.dtype):
+        raise TypeError(f"scatter_reduce is for floats; x is {x.dtype}")
+    places, source, shape = _places(x, axis, index, source, "scatter_reduce")
+    source = _as_source(x, source, shape)
+    if not include_self:
+        first = {"amax": -np.inf, "amin": np.inf}.get(reduce, 0.0)
+        x = _put(x, first, index=places)
+    if reduce in ("amax", "amin"):
+        return _scatter_extreme(x, source, index=places, largest=reduce == "amax")
+    total = x + placed(source, places, x.shape)
+    if reduce == "sum":
+        return total
+    ones = wrap(source._data if x.backend.abstract else x.backend.xp.ones(shape, x.dtype))
+    counts = placed(ones, places, x.shape)
+    if include_self:
+        return total / (counts + 1.0)
+    return total / where(counts == 0, 1.0, counts)
+
+
+def index_add(x: Tensor, axis: int, index: Any, source: Tensor, alpha: float = 1.0) -> Tensor:
+    """x with alpha times slice k of source added to slice index[k] along `axis`; a slice named twice gets both.
+
+    index (n,) integers; source of x's shape, but n along `axis`.
+    """
+    a = axis_of(axis, x.ndim, "index_add")
+    array = raw(index)
+    array = np.zeros(array.shape, np.int64) if isinstance(array, MetaArray) else x.backend.xp.asarray(array).copy()
+    want = (*x.shape[:a], *array.shape, *x.shape[a + 1 :])
+    if array.ndim != 1 or array.dtype.kind not in "iu" or source.shape != want:
+        raise ValueError(
+            f"index_add along axis {axis} of {x.shape}: an index (n,) of integers and a source with n there; "
+            f"got {array.dtype} {array.shape} and {source.shape}"
+        )
+    _inside(array, x.shape[a], axis, "index_add")
+    source = source.astype(x.dtype)
+    return x + placed(source if alpha == 1.0 else source * alpha, (*(slice(None),) * a, array), x.shape)
+
+
+# --- masks ------------------------------------------------------------------------------------------------
+def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+    """x with `value` where the mask, which broadcasts, is true."""
+    return where(mask, value, x)
+
+
+def masked_select(x: Tensor, mask: Any) -> Tensor:
+    """The elements of x where the mask is true, (count,), in order; both broadcast."""
+    array = raw(mask)
+    if isinstance(array, MetaArray) or array.dtype != np.bool_:
+        raise TypeError(f"masked_select: the mask is of booleans with values; got {array.dtype}")
+    shape = np.broadcast_shapes(x.shape, array.shape)
+    return getitem(x if x.shape == shape else broadcast_to(x, shape), x.backend.xp.broadcast_to(array, shape))

@@ -1,0 +1,98 @@
+"""Running operations, order, rearrangements and scatters in PyTorch, where it is installed: values and gradients."""
+
+import numpy as np
+import pytest
+
+import ringtrain as rt
+
+torch = pytest.importorskip("torch")
+from .test_oracle import compare  # noqa: E402
+
+INDEX = np.array([[3, 0, 1], [3, 1, 1]])
+T_INDEX = torch.from_numpy(INDEX)
+ORDER = np.array([2, 0, 2, 1])
+
+# name, shapes, ours, theirs
+ROWS = [
+    ("cumprod", [(3, 7)], lambda x: rt.cumprod(x, axis=1), lambda x: x.cumprod(1)),
+    ("diff", [(3, 7)], lambda x: rt.diff(x, 2, 0), lambda x: torch.diff(x, 2, 0)),
+    ("sort", [(3, 7)], lambda x: rt.sort(x, 1, True), lambda x: x.sort(1, descending=True)[0]),
+    ("topk", [(3, 7)], lambda x: rt.topk(x, 3, 1)[0], lambda x: x.topk(3, 1)[0]),
+    ("topk smallest", [(3, 7)], lambda x: rt.topk(x, 2, 0, False)[0], lambda x: x.topk(2, 0, largest=False)[0]),
+    ("median", [(3, 7)], lambda x: rt.median(x, 1), lambda x: x.median(1)[0]),
+    ("quantile", [(3, 7)], lambda x: rt.quantile(x, 0.3, 1), lambda x: x.quantile(0.3, 1)),
+    ("roll", [(3, 7)], lambda x: rt.roll(x, (1, -2), (0, 1)), lambda x: x.roll((1, -2), (0, 1))),
+    ("tile", [(3, 2)], lambda x: rt.tile(x, (2, 1, 2)), lambda x: x.tile((2, 1, 2))),
+    ("repeat", [(3, 2)], lambda x: rt.repeat(x, 2, 1), lambda x: x.repeat_interleave(2, 1)),
+    ("rot90", [(3, 2)], lambda x: rt.rot90(x, 3), lambda x: x.rot90(3)),
+    ("chunk", [(3, 8)], lambda x: rt.chunk(x, 3, 1)[1], lambda x: x.chunk(3, 1)[1]),
+    ("tril", [(2, 3, 4)], lambda x: rt.tril(x, -1), lambda x: x.tril(-1)),
+    ("triu", [(2, 3, 4)], lambda x: rt.triu(x, 1), lambda x: x.triu(1)),
+    ("diagonal", [(2, 3, 4)], lambda x: rt.diagonal(x, 1, -2, -1), lambda x: x.diagonal(1, -2, -1)),
+    ("diag_embed", [(2, 3)], lambda x: rt.diag_embed(x, -1, 0, 2), lambda x: x.diag_embed(-1, 0, 2)),
+    ("windows", [(2, 9)], lambda x: rt.sliding_window_view(x, 4, 1, 2), lambda x: x.unfold(1, 4, 2)),
+    ("nansum", [(3, 4)], lambda x: rt.nansum(x, 1), lambda x: x.nansum(1)),
+    ("scatter_add", [(4, 3), (2, 3)], *[
+        lambda x, s, f=f, i=i: f(x, 0, i, s) for f, i in ((rt.scatter_add, INDEX), (torch.scatter_add, T_INDEX))]),
+    ("index_add", [(3, 2), (4, 2)], lambda x, s: rt.index_add(x, 0, ORDER, s, 0.5), lambda x, s: x.index_add(
+        0, torch.from_numpy(ORDER), s, alpha=0.5)),
+    ("masked_fill", [(3, 4)], lambda x: rt.masked_fill(x, x.detach() > 0, 2.0), lambda x: x.masked_fill(x > 0, 2.0)),
+    ("gather", [(4, 3)], lambda x: rt.take_along_axis(x, INDEX[:, :3], 0), lambda x: x.gather(0, T_INDEX)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shapes", "ours", "theirs"), ROWS, ids=[row[0] for row in ROWS])
+def test_smooth(name, shapes, ours, theirs, rng):
+    compare(ours, theirs, [rng.standard_normal(s) for s in shapes])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+def test_running_extremes_with_ties(name, axis, rng):
+    x = rng.integers(0, 4, (13, 7)) * 1.0
+    compare(lambda t: getattr(rt, name)(t, axis)[0], lambda t: getattr(torch, name)(t, axis)[0], [x])
+    got = getattr(rt, name)(rt.from_numpy(x), axis)[1].numpy()
+    np.testing.assert_array_equal(got, getattr(torch, name)(torch.from_numpy(x), axis)[1].numpy())
+    x[2, 3] = np.nan
+    values = getattr(rt, name)(rt.from_numpy(x), axis)[0]
+    theirs = getattr(torch, name)(torch.from_numpy(x), axis)
+    np.testing.assert_array_equal(values.numpy(), theirs[0].numpy())
+
+
+@pytest.mark.parametrize("zeros", [[], [0], [3], [2, 5], [0, 1, 6]], ids=str)
+def test_cumprod_with_zeros(zeros, rng):
+    x = rng.standard_normal((2, 7))
+    x[:, zeros] = 0
+    compare(lambda t: rt.cumprod(t, axis=1), lambda t: t.cumprod(1), [x])
+    assert rt.gradcheck(lambda t: rt.cumprod(t, axis=1), rt.from_numpy(x).requires_grad_())
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("how", ["sum", "mean", "amax", "amin"])
+@pytest.mark.parametrize("ties", [True, False])
+def test_scatter_reduce(how, own, ties, rng):
+    draw = (lambda s: rng.integers(0, 3, s) * 1.0) if ties else rng.standard_normal
+    compare(
+        lambda x, s: rt.scatter_reduce(x, 0, INDEX, s, how, own),
+        lambda x, s: x.scatter_reduce(0, T_INDEX, s, how, include_self=own),
+        # PyTorch lets a value of x that does not count take its share of the gradient where it equals the extreme
+        [draw((4, 3)) + (0.0 if own else 9.0), draw((2, 3))],
+    )
+
+
+def test_scatter_of_an_index_shorter_than_the_source(rng):
+    index = np.array([[2, 0]])
+    compare(
+        lambda x, s: rt.scatter(x, 1, index, s),
+        lambda x, s: x.scatter(1, torch.from_numpy(index), s[:1, :2]),
+        [rng.standard_normal((2, 3)), rng.standard_normal((2, 3))],
+    )
+
+
+def test_where_nan_goes():
+    """nan counts as largest, and makes quantiles nan."""
+    x = np.array([[3.0, np.nan, 1.0], [2.0, 5.0, 4.0]])
+    t = torch.from_numpy(x)
+    for down in (False, True):
+        np.testing.assert_array_equal(rt.sort(rt.from_numpy(x), 1, down).numpy(), t.sort(1, descending=down)[0].numpy())
+    np.testing.assert_array_equal(rt.median(rt.from_numpy(x), 1).numpy(), [np.nan, 4.0])
