@@ -39,6 +39,7 @@ from ..ops.conv_transpose import (
     conv_transpose3d,
 )
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
+from ..ops.embedding import embedding, embedding_bag
 from ..ops.fold import (
     fold,
     unfold,
@@ -49,14 +50,38 @@ from ..ops.interpolate import (
     pixel_shuffle,
     pixel_unshuffle,
 )
-from ..ops.linalg import linear
+from ..ops.linalg import bilinear, linear
 from ..ops.loss import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
     nll_loss,
+    sigmoid_focal_loss,
+    soft_margin_loss,
+)
+from ..ops.loss_margin import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    hinge_embedding_loss,
+    hinge_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    normalize,
+    pairwise_distance,
+    squared_hinge_loss,
+    triplet_margin_loss,
+)
+from ..ops.loss_regression import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    log_cosh_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
 )
 from ..ops.norm import (
     batch_norm,
@@ -96,14 +121,40 @@ from ..ops.sample import (
 )
 from . import init
 from .activations import (
+    CELU,
+    ELU,
     GELU,
-    CrossEntropyLoss,
-    Identity,
-    MSELoss,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
     ReLU,
+    ReLU6,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
     Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from .containers import (
+    Identity,
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
 )
 from .conv import (
     Conv1d,
@@ -124,9 +175,39 @@ from .dropout import (
     dropout,
 )
 from .layers import (
+    Bilinear,
+    CosineSimilarity,
+    Embedding,
+    EmbeddingBag,
     Flatten,
     Linear,
-    Sequential,
+    PairwiseDistance,
+    Unflatten,
+)
+from .losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    HingeLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    LogCoshLoss,
+    MarginRankingLoss,
+    MSELoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    SigmoidFocalLoss,
+    SmoothL1Loss,
+    SoftMarginLoss,
+    SquaredHingeLoss,
+    TripletMarginLoss,
 )
 from .module import Module, Parameter
 from .norm import (

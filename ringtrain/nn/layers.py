@@ -1,4 +1,4 @@
-"""The affine layer, and the container of layers. Weights are drawn as PyTorch draws them unless told otherwise."""
+"""Affine and bilinear layers, embeddings, distances. Weights are drawn as PyTorch draws them unless told otherwise."""
 
 from __future__ import annotations
 
@@ -8,47 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..ops import linalg, shape
+from ..ops import embedding, linalg, loss_margin, shape
 from ..tensor import Tensor
-from .init import Initializer, Kaiming, Uniform
-from .module import LazyParameter, Module, parameter
+from .init import Initializer, Kaiming, Normal, Uniform
+from .module import LazyParameter, Module, Parameter, parameter
 
 _TORCH_DEFAULT = Kaiming(slope=math.sqrt(5.0))  # uniform in +-1 / sqrt(fan_in)
-
-
-class Sequential(Module):
-    """Modules, or functions of one tensor, one after the other."""
-
-    def __init__(self, *layers: Any) -> None:
-        wrong = [layer for layer in layers if not callable(layer)]
-        if wrong:
-            raise TypeError(f"Sequential takes layers one by one, as in Sequential(a, b); got {wrong[0]!r}")
-        self.layers = list(layers)
-
-    def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def __getitem__(self, index: Any) -> Any:
-        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def append(self, layer: Any) -> Sequential:
-        """Adds a layer at the end. Returns self."""
-        self.layers.append(layer)
-        return self
-
-    def _attributes(self) -> list[tuple[str, Any]]:
-        # names are "0.weight", not "layers.0.weight": what PyTorch's users know
-        others = [(name, value) for name, value in vars(self).items() if name != "layers"]
-        return [(str(i), layer) for i, layer in enumerate(self.layers)] + others
-
-    def __repr__(self) -> str:
-        lines = [f"({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
-        return "Sequential(\n  " + "\n  ".join(lines) + "\n)"
 
 
 class Linear(Module):
@@ -101,3 +66,120 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return shape.flatten(x, *self._axes)
+
+
+class Unflatten(Module):
+    """One axis made several, of the given lengths; one of them may be -1."""
+
+    def __init__(self, axis: int, lengths: tuple[int, ...]) -> None:
+        self._options = (axis, tuple(lengths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        axis, lengths = self._options
+        a = shape.axis_of(axis, x.ndim, "Unflatten")
+        return shape.reshape(x, (*x.shape[:a], *lengths, *x.shape[a + 1 :]))
+
+    def extra_repr(self) -> str:
+        return f"axis={self._options[0]}, lengths={self._options[1]}"
+
+
+class Bilinear(Module):
+    """y_k = a' W_k b + bias_k over the last axes: (..., in1), (..., in2) -> (..., out).
+
+    weight (out, in1, in2), bias (out,), drawn from +-1 / sqrt(in1).
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32
+    ) -> None:
+        if min(in1_features, in2_features, out_features) < 1:
+            raise ValueError(f"Bilinear: features must be >= 1; got {in1_features}, {in2_features} -> {out_features}")
+        name = random.next_name("Bilinear")
+        draw = Uniform(1.0 / math.sqrt(in1_features))
+        self.weight = parameter(draw, (out_features, in1_features, in2_features), f"{name}.weight", dtype)
+        self.bias = parameter(draw, (out_features,), f"{name}.bias", dtype) if bias else None
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return linalg.bilinear(a, b, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        o, m, n = self.weight.shape
+        return f"{m}, {n}, {o}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Embedding(Module):
+    """A table of vectors: integers (...) -> (..., embedding_dim). weight (num_embeddings, embedding_dim).
+
+    padding_idx: this row begins as zeros and gets no gradient. The others are drawn from a normal of variance 1.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        weight_init: Initializer = Normal(1.0),  # noqa: B008  never changed
+        dtype: Any = np.float32,
+    ) -> None:
+        self.weight = _table(self, num_embeddings, embedding_dim, padding_idx, weight_init, dtype)
+        self.padding_idx = padding_idx
+
+    def forward(self, indices: Any) -> Tensor:
+        return embedding.embedding(indices, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        n, d = self.weight.shape
+        return f"{n}, {d}" + ("" if self.padding_idx is None else f", padding_idx={self.padding_idx}")
+
+
+def _table(module: Module, n: int, d: int, padding_idx: int | None, weight_init: Initializer, dtype: Any) -> Parameter:
+    kind = type(module).__name__
+    if n < 1 or d < 1 or (padding_idx is not None and not -n <= padding_idx < n):
+        raise ValueError(f"{kind}: a table of {n} x {d} with padding row {padding_idx}")
+    weight = parameter(weight_init, (n, d), f"{random.next_name(kind)}.weight", dtype)
+    if padding_idx is not None:
+        weight._data[padding_idx] = 0
+    return weight
+
+
+class EmbeddingBag(Module):
+    """Bags of vectors of a table, combined: see `rt.nn.embedding_bag`. weight (num_embeddings, embedding_dim)."""
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        mode: str = "mean",
+        padding_idx: int | None = None,
+        weight_init: Initializer = Normal(1.0),  # noqa: B008  never changed
+        dtype: Any = np.float32,
+    ) -> None:
+        self.weight = _table(self, num_embeddings, embedding_dim, padding_idx, weight_init, dtype)
+        self.mode, self.padding_idx = mode, padding_idx
+
+    def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        return embedding.embedding_bag(indices, self.weight, offsets, self.mode, per_sample_weights, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        n, d = self.weight.shape
+        return f"{n}, {d}, mode={self.mode!r}"
+
+
+class CosineSimilarity(Module):
+    """`rt.nn.cosine_similarity` along an axis."""
+
+    def __init__(self, axis: int = 1, eps: float = 1e-8) -> None:
+        self._options = (axis, eps)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return loss_margin.cosine_similarity(a, b, *self._options)
+
+
+class PairwiseDistance(Module):
+    """`rt.nn.pairwise_distance` over the last axis."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> None:
+        self._options = (p, eps, keepdims)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return loss_margin.pairwise_distance(a, b, *self._options)

@@ -202,3 +202,11 @@ def einsum(equation: str, *xs: Tensor) -> Tensor:
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """The products of all pairs of elements of two vectors: (n,), (m,) -> (n, m)."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+def bilinear(a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """sum_ij a_i weight_kij b_j + bias_k: a (..., m), b (..., n), weight (out, m, n), bias (out,) -> (..., out)."""
+    if weight.ndim != 3 or a.shape[-1:] != weight.shape[1:2] or b.shape[-1:] != weight.shape[2:]:
+        raise ValueError(f"bilinear: a {a.shape} and b {b.shape} do not fit a weight {weight.shape} (out, m, n)")
+    out = einsum("...i,kij,...j->...k", a, weight, b)
+    return out if bias is None else out + bias

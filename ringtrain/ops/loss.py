@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..backend import of
+from ..dtypes import is_float
 from ..tensor import Tensor, raw, wrap
-from .elementwise import absolute, softplus, square, where
+from .define import op
+from .elementwise import sigmoid
+from .elementwise import softplus as _softplus
 from .fused import fused
 from .index import take_along_axis
 from .reduce import log_softmax, sum
@@ -48,104 +53,195 @@ def cross_entropy(
     """Softmax cross-entropy: -log softmax(logits)[target], the usual loss of a classifier.
 
     logits        (N, C) or (N, C, ...), any float dtype
-    target        class numbers 0 .. C-1, integers of shape (N,) or (N, ...)
+    target        class numbers 0 .. C-1, integers of shape (N,) or (N, ...); or floats of the logits' shape, the
+                  probability of each class, which get a gradient where they want one
     weight        (C,): a weight for each class; it gets no gradient
     ignore_index  targets of this value do not count
     label_smoothing  the part of the target's probability, 0 to 1, that is spread over all classes
 
-    "mean" divides by the total weight of the targets that count, as PyTorch does. Raises ValueError for a target
-    that is no class, naming it and where it is.
+    "mean" divides by the total weight of the targets that count, as PyTorch does (of probabilities: by their number).
+    Raises ValueError for a target that is no class, naming it and where it is.
     """
-    labels = _labels(logits, target, ignore_index)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must lie in 0 .. 1; got {label_smoothing}")
+    if is_float(getattr(raw(target), "dtype", np.dtype(bool))) and raw(target).shape == logits.shape:
+        return _of_probabilities(logits, target, weight, label_smoothing, reduction)
+    labels = _labels("cross_entropy", logits, target, ignore_index)
     if of(raw(logits)).abstract:  # a shape has no labels to look at
         return reduced(log_softmax(logits, axis=1)[:, 0], reduction)
     if logits.ndim > 2:
-        c = logits.shape[1]
-        flat = reshape(logits.transpose(0, *range(2, logits.ndim), 1), (-1, c))
-        out = cross_entropy(flat, labels.reshape(-1), weight, ignore_index, label_smoothing, reduction)
-        return reshape(out, labels.shape) if reduction == "none" else out
+        flat, labels, shape = _flat(logits, labels)
+        out = cross_entropy(flat, labels, weight, ignore_index, label_smoothing, reduction)
+        return reshape(out, shape) if reduction == "none" else out
     ignored = labels == ignore_index
     if weight is None and not label_smoothing and not ignored.any():
         return _plain(logits, labels.copy(), reduction=reduction)  # backward reads them again
-    return _general(logits, labels, ignored, weight, label_smoothing, reduction)
+    return _weighted(log_softmax(logits, axis=1), labels, ignored, weight, label_smoothing, reduction)
 
 
-def _labels(logits: Tensor, target: Any, ignore_index: int | None) -> Any:
+def _flat(scores: Tensor, labels: Any) -> tuple[Tensor, Any, tuple[int, ...]]:
+    """Scores (N, C, ...) as (M, C), labels (N, ...) as (M,), and the shape of the labels."""
+    flat = reshape(scores.transpose(0, *range(2, scores.ndim), 1), (-1, scores.shape[1]))
+    return flat, labels.reshape(-1), labels.shape
+
+
+def _of_probabilities(logits: Tensor, target: Any, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
+    if smoothing:
+        target = target * (1.0 - smoothing) + smoothing / logits.shape[1]
+    losses = log_softmax(logits, axis=1) * target
+    if weight is not None:
+        losses = losses * reshape(weight.detach(), (-1,) + (1,) * (logits.ndim - 2))
+    losses = -sum(losses, axis=1)
+    return losses.sum() * (1.0 / losses.size) if reduction == "mean" and losses.size else reduced(losses, reduction)
+
+
+def _labels(name: str, scores: Tensor, target: Any, ignore_index: int | None) -> Any:
     """The targets as an array of class numbers, each of which exists."""
     labels = raw(target)
     if not hasattr(labels, "dtype"):
-        labels = logits.backend.xp.asarray(labels)
-    shape = logits.shape[:1] + logits.shape[2:]
-    if logits.ndim < 2 or labels.shape != shape:
-        raise ValueError(f"cross_entropy: logits {logits.shape} want targets of shape {shape}; got {labels.shape}")
+        labels = scores.backend.xp.asarray(labels)
+    shape = scores.shape[:1] + scores.shape[2:]
+    if scores.ndim < 2 or labels.shape != shape:
+        raise ValueError(f"{name}: scores {scores.shape} want targets of shape {shape}; got {labels.shape}")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: targets are class numbers, integers; got {labels.dtype}")
-    classes = logits.shape[1]
+        raise TypeError(f"{name}: targets are class numbers, integers; got {labels.dtype}")
+    classes = scores.shape[1]
     if not of(labels).abstract and labels.size:
         wrong = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
         if wrong.any():
             place = [int(i[0]) for i in wrong.nonzero()]
             raise ValueError(
-                f"cross_entropy: target {int(labels[tuple(place)])} at {place} is no class; "
-                f"the logits {logits.shape} have classes 0 .. {classes - 1}"
+                f"{name}: target {int(labels[tuple(place)])} at {place} is no class; "
+                f"the scores {scores.shape} have classes 0 .. {classes - 1}"
             )
     return labels
 
 
-def _general(
-    logits: Tensor, labels: Any, ignored: Any, weight: Tensor | None, smoothing: float, reduction: str
+def _weighted(
+    scores: Tensor, labels: Any, ignored: Any, weight: Tensor | None, smoothing: float, reduction: str
 ) -> Tensor:
-    if not 0.0 <= smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must lie in 0 .. 1; got {smoothing}")
-    xp = logits.backend.xp
-    safe = xp.where(ignored, 0, labels)
-    counts = (~ignored).astype(logits.dtype)
-    scores = log_softmax(logits, axis=1)
+    """The loss of log probabilities (N, C) with weights of the classes, and targets that do not count."""
+    safe = scores.backend.xp.where(ignored, 0, labels)
+    counts = (~ignored).astype(scores.dtype)
     weights = wrap(counts) if weight is None else weight.detach().take(safe) * wrap(counts)
     losses = -squeeze(take_along_axis(scores, safe[:, None], 1), 1) * weights
     if smoothing:
         spread = scores if weight is None else scores * expand_dims(weight.detach(), 0)
-        uniform = -sum(spread, axis=1) * wrap(counts) * (1.0 / logits.shape[1])
+        uniform = -sum(spread, axis=1) * wrap(counts) * (1.0 / scores.shape[1])
         losses = losses * (1.0 - smoothing) + uniform * smoothing
     if reduction == "mean":
         return losses.sum() / weights.sum()
     return reduced(losses, reduction)
 
 
-def nll_loss(log_probabilities: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """-log_probabilities[target]: (N, C) and class numbers (N,); with log_softmax it is cross_entropy."""
-    labels = _labels(log_probabilities, target, None)
+def nll_loss(
+    log_probabilities: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-log_probabilities[target]: (N, C) or (N, C, ...), and class numbers; with log_softmax it is cross_entropy.
+
+    weight, ignore_index, reduction: as in `cross_entropy`.
+    """
+    if not is_float(log_probabilities.dtype):
+        raise TypeError(f"nll_loss: log probabilities are floats; got {log_probabilities.dtype}")
+    labels = _labels("nll_loss", log_probabilities, target, ignore_index)
     if of(raw(log_probabilities)).abstract:
         return reduced(-log_probabilities[:, 0], reduction)
-    return reduced(-squeeze(take_along_axis(log_probabilities, labels[:, None], 1), 1), reduction)
+    shape = labels.shape
+    if log_probabilities.ndim > 2:
+        log_probabilities, labels, shape = _flat(log_probabilities, labels)
+    out = _weighted(log_probabilities, labels, labels == ignore_index, weight, 0.0, reduction)
+    return reshape(out, shape) if reduction == "none" else out
 
 
-def _same_shape(name: str, prediction: Tensor, target: Any) -> None:
+def same_shape(name: str, prediction: Tensor, target: Any) -> Any:
+    """The target, integers and booleans in the prediction's dtype.
+
+    Raises where it has not the prediction's shape: broadcasting here is nearly always a mistake.
+    """
     shape = getattr(target, "shape", ())
     if prediction.shape != shape:
         raise ValueError(f"{name}: prediction {prediction.shape} and target {shape} differ in shape")
+    if hasattr(target, "dtype") and not is_float(target.dtype) and is_float(prediction.dtype):
+        return target.astype(prediction.dtype)
+    return target
 
 
-def mse_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """(prediction - target)^2. Shapes must agree: broadcasting here is nearly always a mistake."""
-    _same_shape("mse_loss", prediction, target)
-    return reduced(square(prediction - target), reduction)
+# --- two classes ------------------------------------------------------------------------------------------
+def _logs(xp: Any, p: Any) -> tuple[Any, Any]:
+    """log(p) and log(1 - p), no lower than -100."""
+    low = xp.where(p <= 0, 1.0, p), xp.where(p >= 1, 0.0, p)
+    return (
+        xp.where(p <= 0, -100.0, xp.maximum(xp.log(low[0]), -100.0)),
+        xp.where(p >= 1, -100.0, xp.maximum(xp.log1p(-low[1]), -100.0)),
+    )
 
 
-def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """|prediction - target|. Shapes must agree."""
-    _same_shape("l1_loss", prediction, target)
-    return reduced(absolute(prediction - target), reduction)
+def _bce_target(xp: Any, g: Any, p: Any) -> Any:
+    yes, no = _logs(xp, p)
+    return g * (no - yes)
 
 
-def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """Half the square up to |difference| = delta, then a straight line (Huber 1964). Shapes must agree."""
-    _same_shape("huber_loss", prediction, target)
-    distance = absolute(prediction - target)
-    return reduced(where(distance <= delta, square(distance) * 0.5, distance * delta - 0.5 * delta**2), reduction)
+def _bce(xp: Any, p: Any, t: Any) -> Any:
+    yes, no = _logs(xp, p)
+    return -(t * yes + (1.0 - t) * no).astype(np.result_type(p.dtype, t.dtype))
 
 
-def binary_cross_entropy_with_logits(logits: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(logits), without overflow. Targets 0 .. 1, of that shape."""
-    _same_shape("binary_cross_entropy_with_logits", logits, target)
-    return reduced(softplus(logits) - logits * target, reduction)
+_binary_cross_entropy = op(
+    "binary_cross_entropy",
+    _bce,
+    (lambda xp, g, p, t: g * (p - t) / xp.maximum(p * (1.0 - p), 1e-12), _bce_target),
+)
+
+
+def binary_cross_entropy(prediction: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)) of probabilities p, the logarithms no lower than -100 (as in PyTorch).
+
+    weight: broadcasts; it gets no gradient. Raises ValueError for a prediction outside 0 .. 1.
+    """
+    target = same_shape("binary_cross_entropy", prediction, target)
+    p = prediction._data
+    if not prediction.backend.abstract and not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("binary_cross_entropy: a prediction lies outside 0 .. 1; are these logits?")
+    if not isinstance(target, Tensor):
+        target = wrap(prediction.backend.asarray(target, prediction.dtype))
+    losses = _binary_cross_entropy(prediction, target)
+    return reduced(losses if weight is None else losses * raw(weight), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Tensor, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """-(w t log s + (1 - t) log(1 - s)) with s = sigmoid(logits), without overflow. Targets 0 .. 1, of that shape.
+
+    weight      multiplies the losses; broadcasts, no gradient
+    pos_weight  w, for the positive class of each label; broadcasts, no gradient
+    """
+    target = same_shape("binary_cross_entropy_with_logits", logits, target)
+    if pos_weight is None:
+        losses = _softplus(logits) - logits * target
+    else:
+        losses = logits * (1.0 - target) + _softplus(-logits) * (target * (raw(pos_weight) - 1.0) + 1.0)
+    return reduced(losses if weight is None else losses * raw(weight), reduction)
+
+
+def sigmoid_focal_loss(
+    logits: Tensor, target: Any, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "none"
+) -> Tensor:
+    """Binary cross-entropy times (1 - p_t)^gamma: easy samples count less (Lin et al. 2017).
+
+    alpha: the weight of the positive class, that of the negative is 1 - alpha; below 0: no weights.
+    """
+    losses = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    p = sigmoid(logits)
+    losses = losses * (p * (1.0 - target) + (1.0 - p) * target) ** gamma
+    return reduced(losses if alpha < 0 else losses * (target * (2.0 * alpha - 1.0) + (1.0 - alpha)), reduction)
+
+
+def soft_margin_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-t x)) of targets 1 and -1: the logistic loss."""
+    target = same_shape("soft_margin_loss", prediction, target)
+    return reduced(_softplus(-prediction * target), reduction)

@@ -46,4 +46,10 @@ ROWS = [
     ),
     Row("linear", rt.nn.linear, lambda x, w, b: x @ w.T + b, [((5, 3), (4, 3), (4,)), ((2, 5, 3), (4, 3), (4,))]),
     Row("linear/plain", rt.nn.linear, lambda x, w: x @ w.T, [((3,), (4, 3)), ((0, 3), (4, 3))]),
+    Row(
+        "bilinear",
+        rt.nn.bilinear,
+        lambda a, b, w, c: np.einsum("...i,kij,...j->...k", a, w, b) + c,
+        [((5, 2), (5, 3), (4, 2, 3), (4,)), ((2,), (3,), (4, 2, 3), (4,))],
+    ),
 ]

@@ -1,0 +1,97 @@
+"""Rows of a table by number: embeddings, and bags of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..backend.meta import MetaArray
+from ..tensor import Tensor, raw
+from .create import zeros
+from .elementwise import where
+from .index import placed, take
+from .scatter import scatter_reduce
+
+
+def embedding(indices: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """The rows of weight (n, d) at `indices`, integers 0 .. n - 1 of any shape: (..., d).
+
+    padding_idx: this row gets no gradient. Raises IndexError for an index outside the table.
+    """
+    array = _numbers(indices, weight, "embedding")
+    out = take(weight, array)
+    if padding_idx is None:
+        return out
+    padding = weight.backend.xp.asarray(array == padding_idx % len(weight))[..., None]
+    return where(padding, out.detach(), out)
+
+
+def _numbers(indices: Any, weight: Tensor, name: str) -> Any:
+    array = raw(indices) if hasattr(raw(indices), "dtype") else np.asarray(indices)
+    if weight.ndim != 2 or array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} wants integers and a table (n, d); got {array.dtype} {array.shape} and a table {weight.shape}"
+        )
+    if isinstance(array, MetaArray):  # any rows give the result's shape
+        return np.zeros(array.shape, np.int64)
+    if array.size and not (int(array.min()) >= 0 and int(array.max()) < len(weight)):
+        raise IndexError(f"{name}: an index lies outside 0 .. {len(weight) - 1}: {array.min()} .. {array.max()}")
+    return array
+
+
+def embedding_bag(
+    indices: Any,
+    weight: Tensor,
+    offsets: Any = None,
+    mode: str = "mean",
+    per_sample_weights: Tensor | None = None,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """Bags of rows of weight (n, d), combined: (bags, d); an empty bag is 0.
+
+    indices  (bags, length), or (m,) with `offsets` (bags,), where each bag begins
+    mode     "sum", "mean" or "max"
+    per_sample_weights  of the indices' shape: factors of the rows, for "sum"
+    padding_idx  rows of this number do not count, and get no gradient
+    """
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"embedding_bag: mode {mode!r} is unknown; use 'sum', 'mean' or 'max'")
+    array = _numbers(indices, weight, "embedding_bag")
+    bags, count = _bags(array, offsets)
+    flat = array.reshape(-1)
+    factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if factors is not None and (mode != "sum" or factors.size != flat.size):
+        raise ValueError("embedding_bag: per_sample_weights are for mode 'sum', one for each index")
+    if padding_idx is not None:
+        keep = np.flatnonzero(backends.of(flat).to_numpy(flat) != padding_idx % len(weight))
+        flat, bags = flat[keep], bags[keep]
+        factors = None if factors is None else factors[keep]
+    rows = take(weight, flat)
+    if factors is not None:
+        rows = rows * factors[:, None]
+    xp = weight.backend.xp
+    shape = (count, weight.shape[1])
+    if mode == "max":
+        start = zeros(shape, weight.dtype, weight.device)
+        return scatter_reduce(start, 0, np.broadcast_to(bags[:, None], rows.shape), rows, "amax", include_self=False)
+    total = placed(rows, (xp.asarray(bags),), shape)
+    if mode == "sum":
+        return total
+    sizes = np.maximum(np.bincount(bags, minlength=count), 1)[:, None]
+    return total * xp.asarray((1.0 / sizes).astype(weight.dtype))
+
+
+def _bags(array: Any, offsets: Any) -> tuple[np.ndarray, int]:
+    """The bag of each index, and how many bags there are."""
+    if offsets is None:
+        if array.ndim != 2:
+            raise ValueError(f"embedding_bag: indices (bags, length), or (m,) with offsets; got {array.shape}")
+        return np.repeat(np.arange(array.shape[0]), array.shape[1]), array.shape[0]
+    starts = np.asarray(offsets.detach().numpy() if isinstance(offsets, Tensor) else offsets)
+    if array.ndim != 1 or starts.ndim != 1 or (starts.size and (starts[0] != 0 or (np.diff(starts) < 0).any())):
+        raise ValueError(f"embedding_bag: offsets begin with 0 and do not fall, indices are (m,); got {array.shape}")
+    if starts.size and starts[-1] > len(array):
+        raise ValueError(f"embedding_bag: a bag begins at {starts[-1]}, after the {len(array)} indices")
+    return np.repeat(np.arange(len(starts)), np.diff([*starts, len(array)])), len(starts)

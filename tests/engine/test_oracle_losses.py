@@ -1,0 +1,174 @@
+"""Losses, distances and tables in PyTorch, where it is installed: values and gradients, in float64."""
+
+import numpy as np
+import pytest
+
+import ringtrain as rt
+from ringtrain import nn
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+from .test_oracle import compare  # noqa: E402
+
+REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+SIGNS = np.array([1, -1, 1, 1, -1])
+CLASSES = np.array([0.5, 2.0, 0.25, 1.0])
+LABELS = np.array([2, 0, 3, 3, 1])
+DENSE = np.array([[1, 0, 3], [2, 3, 3]])
+SETS = np.array([[1, 0, -1, 2], [2, -1, 0, 0], [-1, 3, 3, 3], [3, 1, 2, 0], [0, 0, 0, 0]])
+SETS[4] = [0, -1, 0, 0]
+SMOOTH, FIVE, ROWS = [(5, 4), (5, 4)], [(5,), (5,)], [(5, 3), (5, 3)]
+
+
+def both(name, torch_name="", before=(), **options):
+    """The loss here and there, with constant arrays between the tensors and the options."""
+    ours, theirs = getattr(nn, name), getattr(F, torch_name or name)
+    return (
+        lambda *xs, **more: ours(*xs, *before, **options, **more),
+        lambda *xs, **more: theirs(*xs, *map(torch.from_numpy, before), **options, **more),
+    )
+
+
+# name, shapes, where values lie, (ours, theirs)
+LOSSES = [
+    ("mse", SMOOTH, (-2, 2), both("mse_loss")),
+    ("l1", SMOOTH, (-2, 2), both("l1_loss")),
+    ("smooth l1", SMOOTH, (-2, 2), both("smooth_l1_loss", beta=0.75)),
+    ("huber", SMOOTH, (-2, 2), both("huber_loss", delta=0.75)),
+    ("bce", SMOOTH, (0, 1), both("binary_cross_entropy")),
+    ("logits", SMOOTH, (-3, 3), both("binary_cross_entropy_with_logits")),
+    ("poisson", SMOOTH, (0.1, 3), both("poisson_nll_loss", full=True)),
+    ("poisson rate", SMOOTH, (0.1, 3), both("poisson_nll_loss", log_input=False)),
+    ("kl", SMOOTH, (0.1, 2), both("kl_div")),
+    ("kl logs", SMOOTH, (-2, 2), both("kl_div", log_target=True)),
+    ("gaussian", [(5, 4), (5, 4), (5, 4)], (0.1, 2), both("gaussian_nll_loss", full=True)),
+    ("soft margin", [(5,)], (-2, 2), both("soft_margin_loss", before=[SIGNS * 1.0])),
+    ("hinge embedding", [(5,)], (-2, 2), both("hinge_embedding_loss", before=[SIGNS * 1.0], margin=0.5)),
+    ("cosine", ROWS, (-2, 2), both("cosine_embedding_loss", before=[SIGNS], margin=0.1)),
+    ("ranking", FIVE, (-2, 2), both("margin_ranking_loss", before=[SIGNS * 1.0], margin=0.5)),
+    ("triplet", [(5, 3)] * 3, (-2, 2), both("triplet_margin_loss", p=2.0)),
+    ("triplet swap", [(5, 3)] * 3, (-2, 2), both("triplet_margin_loss", p=3.0, swap=True, margin=0.5)),
+    ("multi margin", [(5, 4)], (-2, 2), both("multi_margin_loss", before=[LABELS])),
+    ("multi margin 2", [(5, 4)], (-2, 2), both("multi_margin_loss", before=[LABELS], p=2, margin=0.5)),
+    ("multilabel margin", [(5, 4)], (-2, 2), both("multilabel_margin_loss", before=[SETS])),
+    ("multilabel soft", [(5, 4)], (-2, 2), both("multilabel_soft_margin_loss", before=[(SETS > 0) * 1.0])),
+]  # fmt: skip
+
+
+@REDUCTIONS
+@pytest.mark.parametrize(("name", "shapes", "domain", "pair"), LOSSES, ids=[row[0] for row in LOSSES])
+def test_loss(name, shapes, domain, pair, reduction, rng):
+    arrays = [rng.uniform(*domain, s) for s in shapes]
+    compare(*[lambda *xs, f=f: f(*xs, reduction=reduction) for f in pair], arrays)
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("shape", [(5, 4), (2, 4, 3)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_with_probabilities(shape, smoothing, weighted, reduction, rng):
+    options = {"label_smoothing": smoothing, "reduction": reduction}
+    compare(
+        lambda x, t: nn.cross_entropy(x, t, rt.from_numpy(CLASSES) if weighted else None, **options),
+        lambda x, t: F.cross_entropy(x, t, torch.from_numpy(CLASSES) if weighted else None, **options),
+        [rng.standard_normal(shape), rng.uniform(0, 1, shape)],
+    )
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "labels"), [((5, 4), LABELS), ((2, 4, 3), np.array([[1, 0, 3], [2, 3, 3]]))], ids=str
+)
+def test_nll_loss(shape, labels, weighted, reduction, rng):
+    options = {"ignore_index": 3, "reduction": reduction}
+    compare(
+        lambda x: nn.nll_loss(x, labels, rt.from_numpy(CLASSES) if weighted else None, **options),
+        lambda x: F.nll_loss(x, torch.from_numpy(labels), torch.from_numpy(CLASSES) if weighted else None, **options),
+        [rng.standard_normal(shape)],
+    )
+
+
+@REDUCTIONS
+def test_weights_of_binary_losses(reduction, rng):
+    x, t = rng.standard_normal((5, 4)), rng.integers(0, 2, (5, 4)) * 1.0
+    for ours, theirs, values in [
+        (nn.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits, x),
+        (nn.binary_cross_entropy, F.binary_cross_entropy, 1 / (1 + np.exp(-x))),
+    ]:
+        compare(
+            lambda a, f=ours: f(a, t, weight=CLASSES, reduction=reduction),
+            lambda a, f=theirs: f(a, torch.from_numpy(t), weight=torch.from_numpy(CLASSES), reduction=reduction),
+            [values],
+        )
+    compare(
+        lambda a: nn.binary_cross_entropy_with_logits(a, t, pos_weight=CLASSES, reduction=reduction),
+        lambda a: F.binary_cross_entropy_with_logits(
+            a, torch.from_numpy(t), pos_weight=torch.from_numpy(CLASSES), reduction=reduction
+        ),
+        [x],
+    )
+    weight = np.array(CLASSES)
+    compare(
+        lambda a: nn.multi_margin_loss(a, LABELS, 2, weight=rt.from_numpy(weight), reduction=reduction),
+        lambda a: F.multi_margin_loss(
+            a, torch.from_numpy(LABELS), 2, weight=torch.from_numpy(weight), reduction=reduction
+        ),
+        [x],
+    )
+
+
+# name, inputs at the kinks, (ours, theirs)
+KINKS = [
+    ("bce", [[0.0, 0.0, 1.0, 1.0, 0.5]], both("binary_cross_entropy", before=[np.array([0.0, 1.0, 0.0, 1.0, 0.5])])),
+    ("smooth l1", [[-0.5, 0.0, 0.5]], both("smooth_l1_loss", before=[np.zeros(3)], beta=0.5)),
+    ("huber", [[-0.5, 0.0, 0.5]], both("huber_loss", before=[np.zeros(3)], delta=0.5)),
+    ("ranking", [[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]], both("margin_ranking_loss", before=[np.ones(3)])),
+    ("hinge embedding", [[1.0, 0.0]], both("hinge_embedding_loss", before=[np.array([-1.0, 1.0])])),
+    ("multi margin", [[[1.0, 0.0, 2.0]]], both("multi_margin_loss", before=[np.array([0])])),
+    ("multilabel margin", [[[1.0, 0.0, 2.0]]], both("multilabel_margin_loss", before=[np.array([[0, -1, 0]])])),
+    ("kl", [[-1.0, -2.0]], both("kl_div", before=[np.array([0.0, 0.5])])),
+    ("distance", [[[1.0, 2.0]], [[1.0, 2.0]]], both("pairwise_distance", eps=0.0)),
+    ("cosine", [[[0.0, 0.0]], [[1.0, 2.0]]], both("cosine_similarity")),
+    ("normalize", [[[0.0, 0.0], [3.0, 4.0]]], both("normalize")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "values", "pair"), KINKS, ids=[row[0] for row in KINKS])
+def test_kinks(name, values, pair):
+    # the 1e-12 that keeps the slope of "bce" finite is a float32 there
+    compare(*pair, [np.array(v) for v in values], 1e-8 if name == "bce" else 1e-10)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, 0.5, np.inf])
+def test_distances(p, rng):
+    arrays = [rng.standard_normal((5, 3)), rng.standard_normal((5, 3))]
+    compare(lambda a, b: nn.pairwise_distance(a, b, p), lambda a, b: F.pairwise_distance(a, b, p), arrays)
+    compare(lambda a, b: nn.cosine_similarity(a, b, 0), lambda a, b: F.cosine_similarity(a, b, 0), arrays)
+    compare(lambda a: nn.normalize(a, p, 0), lambda a: F.normalize(a, p, 0), arrays[:1])
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_embedding_bag(mode, rng):
+    numbers, offsets = np.array([1, 2, 4, 5, 4, 3, 2, 9]), np.array([0, 4, 4, 5])
+    for padding in (None, 4):
+        compare(
+            lambda w, p=padding: nn.embedding_bag(numbers, w, offsets, mode, padding_idx=p),
+            lambda w, p=padding: F.embedding_bag(
+                torch.from_numpy(numbers), w, torch.from_numpy(offsets), mode=mode, padding_idx=p
+            ),
+            [rng.standard_normal((10, 3))],
+        )
+
+
+def test_embedding_with_a_padding_row(rng):
+    numbers = np.array([[1, 2, 0], [2, 2, 3]])
+    compare(
+        lambda w: nn.embedding(numbers, w, -2),
+        lambda w: F.embedding(torch.from_numpy(numbers), w, -2),
+        [rng.standard_normal((4, 3))],
+    )
+
+
+def test_bilinear(rng):
+    compare(nn.bilinear, F.bilinear, [rng.standard_normal(s) for s in [(5, 2), (5, 3), (4, 2, 3), (4,)]])
