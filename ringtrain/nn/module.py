@@ -7,13 +7,15 @@ are private, and no buffers; parameters and modules belong to it under any name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
 from ..tensor import Leaf, Tensor, describe, raw, share
+from . import hooks
+from .summary import Summary, summarize
 
 __all__ = ["LazyParameter", "Module", "Parameter"]
 
@@ -81,6 +83,25 @@ class Module:
     def modules(self) -> Iterator[Module]:
         return (m for _, m in self.named_modules())
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(path, module) of the modules that this one holds itself, each once."""
+        found = []
+        for name, value in self._attributes():
+            inside = [(path, m) for path, m in entries(value, name, (self,)) if isinstance(m, Module)]
+            below = {id(m) for _, child in inside for _, m in child._walk("", (self,))}
+            found += [(path, m) for path, m in inside if id(m) not in below]
+        yield from _unique(found)
+
+    def children(self) -> Iterator[Module]:
+        return (m for _, m in self.named_children())
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Calls function(module) for all below, and last for this one. Returns self."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(path, parameter), each parameter once, under its first name."""
         yield from _unique([(n, p) for n, p in self._tensors() if isinstance(p, Parameter)])
@@ -143,6 +164,12 @@ class Module:
         """`train(False)`."""
         return self.train(False)
 
+    def requires_grad_(self, value: bool = True) -> Module:
+        """Whether all parameters are trained. Returns self."""
+        for p in self.parameters():
+            p.requires_grad_(value)
+        return self
+
     def zero_grad(self) -> None:
         """Drops all gradients: they start anew with the next backward."""
         for p in self.parameters():
@@ -164,6 +191,35 @@ class Module:
                 else:
                     t.data = data
         return self
+
+    # --- hooks, summary -----------------------------------------------------------------------------------
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> hooks.Handle:
+        """Calls hook(module, args) before forward; what it returns, if anything, takes the arguments' place."""
+        return hooks.register(self, "pre", hook)
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> hooks.Handle:
+        """Calls hook(module, args, output) after forward; what it returns, if anything, takes the output's place."""
+        return hooks.register(self, "post", hook)
+
+    def register_full_backward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> hooks.Handle:
+        """Calls hook(module, grad_output) in backward before the module's own; a result takes its place."""
+        return hooks.register(self, "backward_pre", hook)
+
+    def register_full_backward_hook(self, hook: Callable[[Module, tuple, tuple], Any]) -> hooks.Handle:
+        """Calls hook(module, grad_input, grad_output) when the gradients of the inputs are there.
+
+        grad_input has a place for each positional argument, None where it wants no gradient; what the hook returns,
+        if anything, takes its place.
+        """
+        return hooks.register(self, "backward", hook)
+
+    def summary(self, *inputs: Any, dtype: Any = np.float32) -> Summary:
+        """The modules with their output shapes and parameters: `print(model.summary((32, 784)))`.
+
+        inputs  the shapes of the inputs, which are then of `dtype`, or tensors and other arguments as they are
+        The model runs in evaluation without data (on device "meta" for shapes); lazy parameters get their shapes.
+        """
+        return summarize(self, *inputs, dtype=dtype)
 
     def __repr__(self) -> str:
         parts = {n: list(entries(m, n, (self,))) for n, m in vars(self).items() if n[0] != "_"}
