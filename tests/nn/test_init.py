@@ -38,8 +38,8 @@ SHAPE = (120, 30, 3, 5)  # fan_in 450, fan_out 1800
     [
         (init.Uniform(0.2), 0.2),
         (init.Xavier(), math.sqrt(6 / (450 + 1800))),
-        (init.Xavier(factor="in"), math.sqrt(3 / 450)),
-        (init.Xavier(factor="out", magnitude=2), math.sqrt(2 / 1800)),
+        (init.Xavier(factor_type="in"), math.sqrt(3 / 450)),
+        (init.Xavier(factor_type="out", magnitude=2), math.sqrt(2 / 1800)),
         (init.Kaiming(), math.sqrt(6 / 450)),
         (init.Kaiming(mode="fan_out", slope=0.5), math.sqrt(3 * 2 / 1.25 / 1800)),
         (init.Kaiming(slope=math.sqrt(5)), 1 / math.sqrt(450)),
@@ -54,7 +54,7 @@ def test_uniform_ones(make, bound):
     [
         (init.Normal(0.3), 0.3),
         (init.Xavier("normal"), math.sqrt(3 / 1125)),
-        (init.Xavier("normal", factor="in", magnitude=2), math.sqrt(2 / 450)),
+        (init.Xavier("normal", factor_type="in", magnitude=2), math.sqrt(2 / 450)),
         (init.Kaiming("normal"), math.sqrt(2 / 450)),
         (init.Kaiming("normal", "fan_out"), math.sqrt(2 / 1800)),
     ],
@@ -110,8 +110,8 @@ def test_other_dtypes_are_the_same_values_rounded(make, dtype):
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(ValueError, match="factor 'both' is unknown; use 'avg', 'in' or 'out'"):
-        init.Xavier(factor="both")
+    with pytest.raises(ValueError, match="factor_type 'both' is unknown; use 'avg', 'in' or 'out'"):
+        init.Xavier(factor_type="both")
     with pytest.raises(ValueError, match="mode 'avg' is unknown; use 'fan_in' or 'fan_out'"):
         init.Kaiming(mode="avg")
     with pytest.raises(ValueError, match="distribution 'cauchy' is unknown"):
