@@ -1,6 +1,6 @@
 """ringtrain: tensors, autograd and data-parallel training. `import ringtrain as rt`."""
 
-from . import backend, checkpoint, data, distributed, metrics, nn, ops, optim, random
+from . import backend, checkpoint, data, distributed, linalg, metrics, nn, ops, optim, random
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .backward import backward, grad
 from .distributed import (
@@ -143,7 +143,7 @@ from .ops.elementwise import (
     where,
 )
 from .ops.index import one_hot, take, take_along_axis
-from .ops.linalg import einsum, matmul, outer
+from .ops.linalg import dot, einsum, kron, matmul, outer, tensordot
 from .ops.reduce import (
     all,
     any,

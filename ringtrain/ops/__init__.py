@@ -7,6 +7,7 @@ from . import (
     conv,
     conv_transpose,
     create,
+    decompose,
     elementwise,
     embedding,
     fold,
@@ -29,6 +30,7 @@ from . import (
     scan,
     scatter,
     shape,
+    solve,
     sort,
     special,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "create",
+    "decompose",
     "elementwise",
     "embedding",
     "fold",
@@ -62,6 +65,7 @@ __all__ = [
     "scan",
     "scatter",
     "shape",
+    "solve",
     "sort",
     "special",
 ]

@@ -6,6 +6,7 @@ does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ from ..backend.meta import MetaArray
 from ..dtypes import wide
 from ..tensor import Tensor
 from . import reduce
+from .arrange import diagonal
 from .define import op, register
-from .shape import reshape
+from .shape import axis_of, reshape, squeeze, transpose
 
 
 def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
@@ -184,24 +186,74 @@ _einsum = op(
 
 
 def einsum(equation: str, *xs: Tensor) -> Tensor:
-    """Sums of products by Einstein's convention, as numpy.einsum; no subscript twice in one operand."""
+    """Sums of products by Einstein's convention, as numpy.einsum.
+
+    A subscript twice in one operand takes its diagonal; the axes of an ellipsis broadcast.
+    """
     terms, result = _terms(equation, [len(x.shape) for x in xs])
-    for k, term in enumerate(terms):
-        if len(set(term)) != len(term):
-            raise ValueError(f"einsum {equation!r}: operand {k} names an axis twice; take its diagonal first")
     if len(set(result)) != len(result) or not set(result) <= set("".join(terms)):
         raise ValueError(f"einsum {equation!r}: each subscript of the result occurs once there, and in some operand")
+    free = set("".join(terms)) - set(equation)  # those that stand for an ellipsis
     lengths: dict[str, int] = {}
     for term, x in zip(terms, xs, strict=True):
         for c, n in zip(term, x.shape, strict=True):
-            if lengths.setdefault(c, n) != n:
-                raise ValueError(f"einsum {equation!r}: axis {c!r} has lengths {lengths[c]} and {n}")
-    return _einsum(*xs, equation=equation)
+            known = lengths.setdefault(c, n)
+            if known != n and not (c in free and 1 in (known, n)):
+                raise ValueError(f"einsum {equation!r}: axis {c!r} has lengths {known} and {n}")
+            lengths[c] = n if known == 1 else known
+    simple = [_simple(term, x, lengths) for term, x in zip(terms, xs, strict=True)]
+    if any(len(term) != len(x.shape) for term, x in zip(terms, [x for _, x in simple], strict=True)) or free:
+        equation = ",".join(term for term, _ in simple) + "->" + result
+    return _einsum(*[x for _, x in simple], equation=equation)
+
+
+def _simple(term: str, x: Tensor, lengths: dict[str, int]) -> tuple[str, Tensor]:
+    """An operand without subscripts that occur twice, and without axes of length 1 that broadcast."""
+    for c in sorted({c for c in term if term.count(c) > 1}):
+        while term.count(c) > 1:
+            a, b = term.index(c), term.rindex(c)
+            x, term = diagonal(x, 0, a, b), term[:a] + term[a + 1 : b] + term[b + 1 :] + c
+    stale = tuple(i for i, c in enumerate(term) if x.shape[i] != lengths[c])
+    if stale:
+        x, term = squeeze(x, stale), "".join(c for i, c in enumerate(term) if i not in stale)
+    return term, x
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """The products of all pairs of elements of two vectors: (n,), (m,) -> (n, m)."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
+    """Products of a and b summed over axes: the last `axes` of a and first of b, or over (axes of a, axes of b)."""
+    n, m = len(a.shape), len(b.shape)
+    if isinstance(axes, int):
+        mine, theirs = list(range(n - axes, n)), list(range(axes))
+    else:
+        mine, theirs = ([v] if isinstance(v, int) else list(v) for v in axes)
+    mine, theirs = [axis_of(i, n, "tensordot") for i in mine], [axis_of(i, m, "tensordot") for i in theirs]
+    if [a.shape[i] for i in mine] != [b.shape[i] for i in theirs]:
+        raise ValueError(f"tensordot: the axes {axes} of {a.shape} and {b.shape} differ in length")
+    free, rest = ([i for i in range(k) if i not in used] for k, used in ((n, mine), (m, theirs)))
+    inner = math.prod(a.shape[i] for i in mine)
+    left = reshape(transpose(a, free + mine), (math.prod(a.shape[i] for i in free), inner))
+    right = reshape(transpose(b, theirs + rest), (inner, math.prod(b.shape[i] for i in rest)))
+    return reshape(_product(left, right), [*(a.shape[i] for i in free), *(b.shape[i] for i in rest)])
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """NumPy's: the inner product of vectors, matmul of matrices, else the last axis of a with the second last of b."""
+    if not a.shape or not b.shape:
+        return a * b
+    return tensordot(a, b, (len(a.shape) - 1, max(0, len(b.shape) - 2)))
+
+
+def kron(a: Tensor, b: Tensor) -> Tensor:
+    """Kronecker's product: each element of a times all of b, in blocks."""
+    n = max(a.ndim, b.ndim)
+    left, right = (1,) * (n - a.ndim) + a.shape, (1,) * (n - b.ndim) + b.shape
+    outer = reshape(a, [k for v in left for k in (v, 1)]) * reshape(b, [k for v in right for k in (1, v)])
+    return reshape(outer, [i * j for i, j in zip(left, right, strict=True)])
 
 
 def bilinear(a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

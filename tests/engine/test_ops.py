@@ -24,14 +24,16 @@ def scattered(a):
 
 def test_every_public_op_has_a_row(rows, not_in_table):
     covered = {r.name.partition("/")[0] for r in rows} | not_in_table
-    public = {n for module in (rt, rt.nn) for n, v in vars(module).items() if callable(v) and not n.startswith("_")}
+    public = {
+        n for module in (rt, rt.nn, rt.linalg) for n, v in vars(module).items() if callable(v) and not n.startswith("_")
+    }
     public -= {n for n in public if n[0].isupper()}  # classes
     public -= set(vars(rt.distributed))  # tested under mpirun
     assert not public - covered, "give these ops a row in rows_*.py"
 
 
 def test_every_public_op_says_what_it_does():
-    for module in (rt, rt.nn):
+    for module in (rt, rt.nn, rt.linalg):
         for name, f in vars(module).items():
             if callable(f) and not name.startswith("_"):
                 doc = f.__doc__
