@@ -66,8 +66,9 @@ def embedding_bag(
         raise ValueError("embedding_bag: per_sample_weights are for mode 'sum', one for each index")
     if padding_idx is not None:
         keep = np.flatnonzero(backends.of(flat).to_numpy(flat) != padding_idx % len(weight))
-        flat, bags = flat[keep], bags[keep]
-        factors = None if factors is None else factors[keep]
+        bags, keep = bags[keep], backends.of(flat).xp.asarray(keep)
+        flat = flat[keep]
+        factors = None if factors is None else take(factors, keep)
     rows = take(weight, flat)
     if factors is not None:
         rows = rows * factors[:, None]

@@ -169,7 +169,13 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
 def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:
     """The slices of x along `axis` at `indices`, an array of integers; a row of a table, for axis 0."""
     lead = (slice(None),) * axis_of(axis, x.ndim, "take")
-    return getitem(x, (*lead, np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)))
+    array = np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)
+    return getitem(x, (*lead, _beside(x, array)))
+
+
+def _beside(x: Tensor, index: Any) -> Any:
+    """An index of the CPU on x's device."""
+    return x.backend.xp.asarray(index) if isinstance(index, np.ndarray) and x.backend.xp is not np else index
 
 
 def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
@@ -180,6 +186,7 @@ def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
     a = axis_of(axis, x.ndim, "take_along_axis")
     if isinstance(array, MetaArray):  # any indices of its shape give the result's
         array = np.broadcast_to(np.zeros((), np.int64), array.shape)
+    array = _beside(x, array)
     xp = backends.of(array).xp
     grid = [
         array if i == a else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])

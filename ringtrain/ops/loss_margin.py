@@ -107,8 +107,9 @@ def multi_margin_loss(
     terms = terms if p == 1 else terms**p
     if weight is not None:
         terms = terms * weight.detach().take(labels)[:, None]
-    other = np.arange(scores.shape[1]) != np.asarray(labels)[:, None] if not scores.backend.abstract else True
-    losses = sum(where(scores.backend.xp.asarray(other), terms, 0.0), axis=1) * (1.0 / scores.shape[1])
+    xp = scores.backend.xp
+    other = xp.arange(scores.shape[1]) != xp.asarray(labels)[:, None]
+    losses = sum(where(other, terms, 0.0), axis=1) * (1.0 / scores.shape[1])
     return reduced(losses, reduction)
 
 
