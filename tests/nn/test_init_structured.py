@@ -22,6 +22,11 @@ def test_orthogonal(shape):
     assert not np.array_equal(w, draw(init.Orthogonal(2.0), shape, "v").reshape(w.shape))
 
 
+def test_orthogonal_has_no_favourite_sign():
+    corners = [draw(init.Orthogonal(), (2, 2), f"w{i}")[0, 0] for i in range(200)]
+    assert abs(np.sign(corners).sum()) < 6 * np.sqrt(200)
+
+
 def test_identities():
     np.testing.assert_array_equal(draw(init.Eye(), (2, 3)), np.eye(2, 3))
     x = rt.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 5, 6)))
