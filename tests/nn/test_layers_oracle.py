@@ -137,8 +137,11 @@ def test_defaults_agree():
         for n, p in mine.named_parameters():
             theirs = dict(other.named_parameters())[n].detach().numpy()
             assert p.shape == theirs.shape
-            most = [float(abs(v).max()) for v in (p.detach().numpy(), theirs)]
-            np.testing.assert_allclose(*most, rtol=0.3)
+            if p.size > 1000:  # the largest of so many lies near the bound, whatever the seeds
+                bound, most = [float(abs(v).max()) for v in (theirs, p.detach().numpy())]
+                np.testing.assert_allclose(most, bound, rtol=0.02)
+            else:
+                assert abs(p.detach().numpy()).max() <= bound * 1.02
     for name in ("BatchNorm2d", "InstanceNorm2d"):
         mine, other = getattr(nn, name)(3), getattr(torch.nn, name)(3)
         for option in ("eps", "momentum", "affine", "track_running_stats"):
