@@ -22,8 +22,9 @@ _PROVIDERS = {
     "relu": "cpu_relu:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
+    "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "rnn"}  # those that need numba
 
 
 class NumpyBackend(Backend):

@@ -114,6 +114,7 @@ from ..ops.pool_adaptive import (
     max_unpool3d,
 )
 from ..ops.reduce import log_softmax, softmax
+from ..ops.rnn import gru, lstm, rnn
 from ..ops.sample import (
     affine_grid,
     grid_sample,
@@ -267,6 +268,7 @@ from .pool import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .resize import (
     ChannelShuffle,
     Fold,

@@ -59,7 +59,10 @@ class _Plan:
         if type(out) is tuple:  # only what has a gradient
             out, g = zip(*[pair for pair in zip(out, g, strict=True) if pair[1] is not None], strict=True)
         wanted = [x for x, need in zip(stand_ins, self.needs, strict=True) if need]
-        found = iter(grad(out, wanted, g, create_graph=True))
+        outs, heads = (out, g) if type(out) is tuple else ((out,), [g])
+        reached = [(t, head) for t, head in zip(outs, heads, strict=True) if head is not None and t._node is not None]
+        ends, heads = [t for t, _ in reached], [head for _, head in reached]
+        found = iter(grad(ends, wanted, heads, create_graph=True, allow_unused=True))
         for x, original, need in zip(stand_ins, inputs, self.needs, strict=True):
             if need:
                 x._node.edges, x._node.slots = (original._node,), (original._slot,)

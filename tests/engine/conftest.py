@@ -23,10 +23,15 @@ COVERED_ELSEWHERE = {"one_hot", "allclose", "arange", "full", "ones", "ones_like
 COVERED_ELSEWHERE |= {"alpha_dropout", "nms", "batched_nms"}
 COVERED_ELSEWHERE |= {"full_like", "linspace", "eye", "rand", "randn", "randint", "permutation", "bernoulli"}
 COVERED_ELSEWHERE |= {"unique", "bincount", "searchsorted", "nonzero", "argwhere", "histogram"}
+COVERED_ELSEWHERE |= {"rnn", "lstm", "gru", "ctc_loss", "sinusoids"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "enable_grad",
     "is_grad_enabled",
     "no_grad",
+    "inference",
+    "recompute",
+    "recompute_sequential",
+    "detect_anomaly",
 }
 
 
