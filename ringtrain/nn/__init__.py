@@ -157,6 +157,7 @@ from .containers import (
     ParameterList,
     Sequential,
 )
+from .attention import MultiHeadAttention, MultiheadAttention, PositionalEncoding, sinusoids
 from .conv import (
     Conv1d,
     Conv2d,
@@ -279,3 +280,4 @@ from .resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer

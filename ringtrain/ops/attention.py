@@ -37,10 +37,10 @@ def _scores(q: Tensor, k: Tensor, mask: Any, *, causal: bool, scale: float) -> T
 
 def _composed(q: Tensor, k: Tensor, v: Tensor, mask: Any, *, causal: bool, scale: float) -> Tensor:
     scores = _scores(q, k, mask, causal=causal, scale=scale)
-    return matmul(attention_weights(scores), expand_dims(v, 2))
+    return matmul(_softmax(scores), expand_dims(v, 2))
 
 
-def attention_weights(scores: Tensor) -> Tensor:
+def _softmax(scores: Tensor) -> Tensor:
     """Softmax over the last axis; 0 in a row in which nothing may be looked at."""
     if scores.device == "meta":
         return softmax(scores, axis=-1)
@@ -77,21 +77,29 @@ def scaled_dot_product_attention(
     (Rabe and Staats 2021; Dao et al. 2022). Raises ValueError for shapes that do not fit, naming them.
     """
     _check(query, key, value)
-    lead, (t, d) = query.shape[:-2], query.shape[-2:]
-    s, e = value.shape[-2:]
+    q, k, mask, scale = _in_groups(query, key, attn_mask, scale)
+    v = reshape(value, (*k.shape[:3], value.shape[-1]))
+    return reshape(_grouped(q, k, v, mask, causal=is_causal, scale=scale), (*query.shape[:-1], value.shape[-1]))
+
+
+def attention_weights(
+    query: Tensor, key: Tensor, attn_mask: Any = None, is_causal: bool = False, scale: float | None = None
+) -> Tensor:
+    """What `scaled_dot_product_attention` weighs values by, (B, H, T, S), with the same arguments."""
+    _check(query, key, key)
+    q, k, mask, scale = _in_groups(query, key, attn_mask, scale)
+    weights = _softmax(_scores(q, k, mask, causal=is_causal, scale=scale))
+    return reshape(weights, (*query.shape[:-1], key.shape[-2]))
+
+
+def _in_groups(query: Tensor, key: Tensor, attn_mask: Any, scale: float | None) -> tuple[Tensor, Tensor, Any, float]:
+    """q (B, K, G, T, D), k (B, K, S, D), the mask for their scores, and the scale."""
+    lead, (t, d), s = query.shape[:-2], query.shape[-2:], key.shape[-2]
     heads, kv_heads = (query.shape[-3], key.shape[-3]) if query.ndim > 2 else (1, 1)
-    batch = math.prod(query.shape[:-3])
-    groups = heads // kv_heads
+    batch, groups = math.prod(query.shape[:-3]), heads // kv_heads
     mask = _fitted(attn_mask, (*lead, t, s), (batch, kv_heads, groups, t, s), query)
-    out = _grouped(
-        reshape(query, (batch, kv_heads, groups, t, d)),
-        reshape(key, (batch, kv_heads, s, d)),
-        reshape(value, (batch, kv_heads, s, e)),
-        mask,
-        causal=is_causal,
-        scale=1 / math.sqrt(d) if scale is None else scale,
-    )
-    return reshape(out, (*lead, t, e))
+    q, k = reshape(query, (batch, kv_heads, groups, t, d)), reshape(key, (batch, kv_heads, s, d))
+    return q, k, mask, 1 / math.sqrt(d) if scale is None else scale
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor) -> None:
