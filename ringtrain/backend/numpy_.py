@@ -18,13 +18,14 @@ _PROVIDERS = {
     "conv2d": "cpu_conv:KERNEL",
     "conv_transpose2d": "cpu_conv_transpose:KERNEL",
     "max_pool2d": "cpu_pool:KERNEL",
+    "ctc": "cpu_ctc:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
     "relu": "cpu_relu:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
     "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "rnn"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "rnn"}  # those that need numba
 
 
 class NumpyBackend(Backend):

@@ -38,6 +38,7 @@ from ..ops.conv_transpose import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from ..ops.ctc import ctc_loss
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
 from ..ops.embedding import embedding, embedding_bag
 from ..ops.fold import (
@@ -166,6 +167,7 @@ from .conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from .ctc import CTCLoss
 from .dropout import (
     AlphaDropout,
     Dropout,
