@@ -238,6 +238,7 @@ from .ops.special import (
     xlogy,
 )
 from .random import seed
+from .recompute import recompute, recompute_sequential
 from .tensor import Tensor, from_numpy, tensor
 
 __version__ = "0.1.0"

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,12 @@ __all__ = [
     "next_name",
     "normal",
     "philox",
+    "recorded",
+    "replayed",
     "row_bits",
     "seed",
     "state",
+    "turn",
     "uniform",
 ]
 
@@ -42,16 +47,19 @@ class State:
     seed     given by the user, the same on every rank
     step     of training; optimisers advance it
     drawn    how many names `next_name` has given out since the seed was set
-    draws    a step, and how many names `next_draw` has given out in it
+    draws    the last `turn` of `next_draw`
+    records  lists that get every `turn` (see `recorded`); replay: where turns come from instead (see `replayed`)
     offset, stride  where this rank's rows lie in the global batch: its row j is row offset + j * stride
     """
 
     seed: int = 0
     step: int = 0
     drawn: int = 0
-    draws: tuple[int, int] = (0, 0)
+    draws: tuple[int, int] = (-1, 0)
     offset: int = 0
     stride: int = 1
+    records: list[list] = field(default_factory=list)
+    replay: Iterator | None = None
 
 
 state = State()
@@ -59,7 +67,7 @@ state = State()
 
 def seed(value: int) -> None:
     """Starts all randomness anew from a seed: initial weights, dropout masks, the step."""
-    state.seed, state.step, state.drawn, state.draws = int(value), 0, 0, (0, 0)
+    state.seed, state.step, state.drawn, state.draws = int(value), 0, 0, (-1, 0)
 
 
 def next_name(kind: str) -> str:
@@ -73,9 +81,42 @@ def next_name(kind: str) -> str:
 
 def next_draw(kind: str) -> str:
     """A name for the next values drawn in this step: the same in a run that goes on from a checkpoint."""
-    count = state.draws[1] if state.draws[0] == state.step else 0
-    state.draws = (state.step, count + 1)
-    return f"{kind}/{count}"
+    replaying, now = state.replay is not None, turn(state.draws)
+    if not replaying:
+        state.draws = now
+    return f"{kind}/{now[1]}"
+
+
+def turn(last: tuple[int, int]) -> tuple[int, int]:
+    """(step, call): the step of training, and which draw of that step it is for one whose last turn was `last`."""
+    if state.replay is not None:
+        now = next(state.replay)
+    else:
+        now = (state.step, last[1] + 1 if last[0] == state.step else 0)
+    for record in state.records:
+        record.append(now)
+    return now
+
+
+@contextmanager
+def recorded() -> Iterator[list]:
+    """Within it all turns are noted in the list that it gives."""
+    turns: list = []
+    state.records.append(turns)
+    try:
+        yield turns
+    finally:
+        state.records = [record for record in state.records if record is not turns]
+
+
+@contextmanager
+def replayed(turns: list) -> Iterator[None]:
+    """Within it turns are those that were recorded, and nothing else that is counted moves on."""
+    before, state.replay = state.replay, iter(turns)
+    try:
+        yield
+    finally:
+        state.replay = before
 
 
 def philox(counter: Any, key: tuple[int, int]) -> Any:

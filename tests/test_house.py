@@ -12,7 +12,7 @@ FLOORS = [
     ["backend", "dtypes", "errors"],
     ["random", "modes"],
     ["autograd", "tensor", "leaf", "backward"],
-    ["ops", "gradcheck", "function", "linalg"],
+    ["ops", "gradcheck", "function", "linalg", "recompute"],
     ["nn", "optim", "data", "metrics"],
     ["checkpoint", "distributed", "parallel"],
     ["cli"],

@@ -72,9 +72,9 @@ class _Dropout(Module):
             raise ValueError(f"{type(self).__name__} wants an input (N, C, ...) of {wanted} axes; got {describe(x)}")
         if not self.training:
             return x
-        step = random.state.step
-        call = self._last[1] + 1 if self._last[0] == step else 0
-        self._last = (step, call)
+        step, call = now = random.turn(self._last)
+        if random.state.replay is None:
+            self._last = now
         return self._drop(x, self.p, f"{self._name}/{call}", step, self._channels)
 
     def __deepcopy__(self, memo: dict) -> _Dropout:

@@ -92,7 +92,7 @@ class _Tracked(_Affine):
 
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Moves the running statistics by a batch's mean and biased variance over `count` elements."""
-        if mean.device == "meta":
+        if mean.device == "meta" or random.state.replay is not None:  # run again in backward: it has moved already
             return
         with no_grad():
             self.num_batches_tracked[...] = self.num_batches_tracked + 1

@@ -21,7 +21,7 @@ from ..backward import grad
 from ..tensor import Tensor, wrap
 from .define import register
 
-__all__ = ["fused"]
+__all__ = ["fused", "stand_in"]
 
 _identity = Op("identity", lambda xp, x: x, lambda xp, g: g)
 
@@ -52,7 +52,7 @@ class _Plan:
         stand_ins = []
         for x, need in zip(inputs, self.needs, strict=True):
             if need:
-                x = _detached(x)
+                x = stand_in(x)
             stand_ins.append(x)
         with enable_grad():
             out = self.composed(*stand_ins, **attributes)
@@ -69,8 +69,8 @@ class _Plan:
         return [next(found) if need else None for need in self.needs]
 
 
-def _detached(x: Tensor) -> Tensor:
-    """The same data behind an identity node that leads nowhere yet."""
+def stand_in(x: Tensor) -> Tensor:
+    """The same data behind an identity node that leads nowhere yet: a graph from here ends here."""
     node = object.__new__(Node)
     node.op, node.plan = _identity, _identity.plan((True,))
     node.edges, node.slots = (), ()
