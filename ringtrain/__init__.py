@@ -1,6 +1,7 @@
 """ringtrain: tensors, autograd and data-parallel training. `import ringtrain as rt`."""
 
-from . import backend, checkpoint, data, distributed, linalg, metrics, nn, ops, optim, random
+from . import backend, checkpoint, data, distributed, linalg, metrics, nn, ops, optim, profiler, random
+from .anomaly import AnomalyError, detect_anomaly
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .backward import backward, grad
 from .distributed import (
@@ -42,6 +43,7 @@ from .distributed import (
 )
 from .function import Function
 from .gradcheck import gradcheck
+from .modes import inference
 from .ops.arrange import (
     atleast_1d,
     atleast_2d,

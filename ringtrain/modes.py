@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["enable_grad", "is_grad_enabled", "mode", "no_grad"]
+__all__ = ["enable_grad", "inference", "is_grad_enabled", "mode", "no_grad"]
 
 
 class _Mode(threading.local):
@@ -44,6 +44,15 @@ class _GradMode:
 
 def no_grad() -> _GradMode:
     """Within it, ops leave no graph behind: `with rt.no_grad(): ...` or `@rt.no_grad()`."""
+    return _GradMode(False)
+
+
+def inference() -> _GradMode:
+    """For evaluation and serving: within it no op leaves a graph behind, so intermediate results are freed at once.
+
+    The same as `no_grad`, under the name that says what for; PyTorch's `inference_mode`. Tensors made within may be
+    used in training afterwards.
+    """
     return _GradMode(False)
 
 

@@ -12,8 +12,8 @@ FLOORS = [
     ["backend", "dtypes", "errors"],
     ["random", "modes"],
     ["autograd", "tensor", "leaf", "backward"],
-    ["ops", "gradcheck", "function", "linalg", "recompute"],
-    ["nn", "optim", "data", "metrics"],
+    ["ops", "gradcheck", "function", "linalg", "recompute", "watch", "anomaly"],
+    ["nn", "optim", "data", "metrics", "profiler"],
     ["checkpoint", "distributed", "parallel"],
     ["cli"],
 ]

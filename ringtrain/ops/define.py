@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
-from ..backend import of
 from ..backend.meta import MetaArray
 from ..dtypes import settled, wide
 from ..tensor import Tensor
@@ -23,7 +22,13 @@ from ..tensor import Tensor
 __all__ = ["binary", "composed_widely", "op", "register", "unary", "widely"]
 
 _new = object.__new__
-_ndarray = np.ndarray
+_ndarray: Any = np.ndarray  # what goes the short way; None while ops are watched, so that all go through `Op.__call__`
+
+
+def short_ways(open_: bool) -> None:
+    """Opens or closes the short ways of `unary` and `binary`. Closed, they do the same by `Op.__call__`."""
+    global _ndarray
+    _ndarray = np.ndarray if open_ else None
 
 
 def register(name: str, fn: Callable) -> Callable:
@@ -131,10 +136,10 @@ def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = 
     saver = _Saver(plan, 1) if plan else None
 
     def call(x: Any) -> Tensor:
-        if not isinstance(x, Tensor) or of(x._data).abstract:
+        data: Any = x._data if isinstance(x, Tensor) else None
+        if type(data) is not _ndarray:
             return made(x)
-        data = x._data
-        out = _made(forward(np if type(data) is _ndarray else of(data).xp, data))
+        out = _made(forward(np, data))
         if out._data.dtype is not data.dtype:
             out._data = settled(out._data, (data,))
         edge = x._node

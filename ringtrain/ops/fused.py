@@ -21,7 +21,7 @@ from ..backward import grad
 from ..tensor import Tensor, wrap
 from .define import register
 
-__all__ = ["fused", "stand_in"]
+__all__ = ["Fused", "fused", "stand_in"]
 
 _identity = Op("identity", lambda xp, x: x, lambda xp, g: g)
 
@@ -81,7 +81,7 @@ def stand_in(x: Tensor) -> Tensor:
     return out
 
 
-class _Fused:
+class Fused:
     """An op whose forward and backward a backend's kernel may take over."""
 
     broadcasts = False
@@ -132,6 +132,6 @@ class _Fused:
 
 def fused(name: str, composed: Callable) -> Callable:
     """The op `composed(*tensors, **attributes)`, by kernel `name` of the inputs' backend where there is one."""
-    made = _Fused(name, composed)
+    made = Fused(name, composed)
     register(name, made)
     return made
