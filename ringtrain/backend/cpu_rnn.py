@@ -51,7 +51,8 @@ class _Elman:
         self.n = rows // len(self.scale)
         self.scratch = np.empty((2, batch, self.n), pre.dtype)
         self.product = np.empty((batch, rows), pre.dtype)
-        self.w = (self.w_hh * _column(self.scale, self.n, pre.dtype)).T
+        # laid out for the product of each step, which a transposed view slows by a third
+        self.w = np.ascontiguousarray((self.w_hh * _column(self.scale, self.n, pre.dtype)).T)
         self.start(c, reverse)
 
     def start(self, c: Any, reverse: bool) -> None:
@@ -130,23 +131,24 @@ class _Lstm(_Elman):
         if self.projected is not None:
             self.projected[t] = dh
             dh = np.matmul(dh, self.w_hr)
-        i, f, g, o = self.gates_of(self.pre[t])
-        di, df, dg, do = self.gates_of(self.dpre[t])
+        gates, d, slopes = self.pre[t], self.dpre[t], self.product
+        i, f, g, o = self.gates_of(gates)
+        di, df, dg, do = self.gates_of(d)
+        np.subtract(1, gates, out=slopes)  # of the sigmoids, s (1 - s), all at once; of tanh, 1 - g^2
+        slopes *= gates
+        slope_of_g = self.gates_of(slopes)[2]
+        np.multiply(g, g, out=slope_of_g)
+        np.subtract(1, slope_of_g, out=slope_of_g)
         top = self.tanh_c[t]
         np.multiply(dh, top, out=do)
-        _times_slope(do, o, slope)
         np.multiply(top, top, out=slope)
         np.subtract(1, slope, out=slope)
         slope *= o
         dc += np.multiply(slope, dh, out=scratch)
         np.multiply(dc, g, out=di)
-        _times_slope(di, i, slope)
         np.multiply(dc, self.cs[before], out=df)
-        _times_slope(df, f, slope)
-        np.multiply(g, g, out=slope)
-        np.subtract(1, slope, out=slope)
         np.multiply(dc, i, out=dg)
-        dg *= slope
+        d *= slopes
         dc *= f
         if off is not None:
             dc[off] = kept
@@ -227,12 +229,13 @@ class _Recurrent:
         if b_hh is not None:
             added = len(bias) * 2 // 3 if kind == "gru" else len(bias)
             bias[:added] += b_hh[:added]
-        pre += bias * column[:, 0]
+        bias *= column[:, 0]
         hs = np.empty((steps + 1, *h.shape), x.dtype)
         hs[-1 if reverse else 0] = h
         cell = made(pre.reshape(steps, batch, -1), hs, c, (w_hh, b_hh, w_hr), reverse)
         states = [hs, *cell.cell_states()]
         for t, before, after in _order(steps, reverse):
+            cell.pre[t] += bias  # here, where the step finds it in the cache
             cell.step(t, before, after)
             if lengths is not None:
                 off = lengths <= t
