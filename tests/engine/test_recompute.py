@@ -72,6 +72,10 @@ def test_a_layer_that_is_used_twice_draws_twice():
     (a * 3 + b * 5).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), 3 * a.detach().numpy() + 5 * b.detach().numpy())
     assert not np.array_equal(a.detach().numpy(), b.detach().numpy())
+    x.grad = None
+    both = rt.recompute(lambda x: drop(x) * 3 + drop(x) * 5, x)  # two draws, in their order
+    both.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), both.detach().numpy())
 
 
 def test_hooks_fire_once_when_the_gradient_is_final():
