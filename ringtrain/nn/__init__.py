@@ -150,6 +150,7 @@ from .activations import (
     Tanhshrink,
     Threshold,
 )
+from .attention import MultiHeadAttention, MultiheadAttention, PositionalEncoding, sinusoids
 from .containers import (
     Identity,
     ModuleDict,
@@ -158,7 +159,6 @@ from .containers import (
     ParameterList,
     Sequential,
 )
-from .attention import MultiHeadAttention, MultiheadAttention, PositionalEncoding, sinusoids
 from .conv import (
     Conv1d,
     Conv2d,

@@ -168,3 +168,22 @@ def test_what_cannot_be_is_an_error():
         out.sum().backward()
     with pytest.raises(ValueError, match="2 layers cannot be cut into 3"):
         rt.recompute_sequential([rt.tanh, rt.tanh], 3, x)
+
+
+def test_draws_by_hand_are_the_same_when_they_are_made_again():
+    """And do not move on what later draws of the step get."""
+    rt.seed(3)
+    x = rt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    drawn = []
+
+    def noisy(t):
+        drawn.append(rt.rand(3))
+        return t * drawn[-1]
+
+    out = rt.recompute(noisy, x).sum()
+    later = rt.rand(3).numpy()
+    out.backward()
+    first, again = (t.numpy() for t in drawn)
+    assert (first == again).all() and (x.grad.numpy() == first).all()
+    after = rt.rand(3).numpy()
+    assert not (after == first).any() and not (after == later).any()
