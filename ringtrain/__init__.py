@@ -1,6 +1,6 @@
 """ringtrain: tensors, autograd and data-parallel training. `import ringtrain as rt`."""
 
-from . import backend, checkpoint, data, distributed, linalg, metrics, nn, ops, optim, profiler, random
+from . import backend, checkpoint, data, distributed, linalg, metrics, nn, onnx, ops, optim, profiler, random
 from .anomaly import AnomalyError, detect_anomaly
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .backward import backward, grad

@@ -14,7 +14,7 @@ FLOORS = [
     ["autograd", "tensor", "leaf", "backward"],
     ["ops", "gradcheck", "function", "linalg", "recompute", "watch", "anomaly"],
     ["nn", "optim", "data", "metrics", "profiler"],
-    ["checkpoint", "distributed", "parallel"],
+    ["checkpoint", "distributed", "onnx", "parallel"],
     ["cli"],
 ]
 LEVEL = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

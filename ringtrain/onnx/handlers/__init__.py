@@ -1,0 +1,1 @@
+"""The handlers of ONNX operators, one file a family."""
