@@ -62,9 +62,14 @@ def written(x: Tensor, where: tuple, updates: Tensor, reduction: str) -> Tensor:
     return made(values, x)
 
 
-@handler("ScatterElements", "Scatter")
+@handler("ScatterElements")
 def scatter_elements(x: Tensor, places: Tensor, updates: Tensor, *, axis: int = 0, reduction: str = "none") -> Tensor:
     return written(x, _grid(array(places), axis % x.ndim), updates, reduction)
+
+
+@handler("Scatter")
+def scatter(x: Tensor, places: Tensor, updates: Tensor, *, axis: int = 0) -> Tensor:
+    return scatter_elements(x, places, updates, axis=axis)
 
 
 @handler("ScatterND")

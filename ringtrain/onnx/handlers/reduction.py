@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,8 +150,8 @@ def topk(x: Tensor, k: Tensor, *, axis: int = -1, largest: int = 1, sorted: int 
 
 
 @handler("MeanVarianceNormalization")
-def mean_variance_normalization(x: Tensor, *, axes: list[int] | None = None) -> Tensor:
-    over = tuple(axes or (0, 2, 3))
+def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
+    over = tuple(axes)
 
     def run(t: Tensor) -> Tensor:
         away = t - reduce.mean(t, over, True)

@@ -199,7 +199,8 @@ def constant_of_shape(lengths: Tensor, *, value: Tensor | None = None) -> Tensor
 
 
 @handler("Range")
-def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+def range_(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
+    """16-bit floats are computed in more than the stash type, float32, and rounded once."""
     first, end, step = number(start), number(limit), number(delta)
     count = max(math.ceil((end - first) / step), 0)
     return made((first + np.arange(count) * step).astype(start.dtype))
