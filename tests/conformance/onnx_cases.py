@@ -18,7 +18,7 @@ from ringtrain.onnx.proto import value_of
 from ringtrain.onnx.registry import lookup
 from ringtrain.tensor import Tensor
 
-NODE = Path(onnx.__file__).parent / "backend" / "test" / "data" / "node"
+DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 
 @dataclass
@@ -26,10 +26,11 @@ class Case:
     """A directory of the test data."""
 
     name: str
+    kind: str = "node"
 
     @property
     def path(self) -> Path:
-        return NODE / self.name
+        return DATA / self.kind / self.name
 
     @property
     def expanded(self) -> bool:
@@ -57,9 +58,9 @@ class Case:
         return "function" if schema.has_function or schema.has_context_dependent_function else "none"
 
 
-def cases() -> list[Case]:
-    """All cases, by name."""
-    return [Case(p.name) for p in sorted(NODE.iterdir()) if (p / "model.onnx").exists()]
+def cases(kind: str = "node") -> list[Case]:
+    """All cases, by name. Beside "node" there are "simple", "pytorch-converted" and "pytorch-operator"."""
+    return [Case(p.name, kind) for p in sorted((DATA / kind).iterdir()) if (p / "model.onnx").exists()]
 
 
 def _read(path: Path, declared: Any) -> Any:
@@ -82,7 +83,8 @@ def run(case: Case) -> None:
     proto = case.model()
     model = ringtrain.onnx.load(proto)
     for data in sorted(case.path.glob("test_data_set_*")):
-        inputs = [_read(data / f"input_{i}.pb", v) for i, v in enumerate(proto.graph.input)]
+        kinds = {v.name: v for v in proto.graph.input}
+        inputs = [_read(data / f"input_{i}.pb", kinds[name]) for i, name in enumerate(model.inputs)]
         wanted = [_plain(_read(data / f"output_{i}.pb", v)) for i, v in enumerate(proto.graph.output)]
         with warnings.catch_warnings(), np.errstate(all="ignore"):  # many inputs are there to divide by zero
             warnings.simplefilter("ignore")
@@ -91,3 +93,14 @@ def run(case: Case) -> None:
         for want, made_ in zip(wanted, made, strict=True):  # a sequence is a list of outputs
             pair = (want, made_) if isinstance(want, list) else ([want], [made_])
             Runner.assert_similar_outputs(*pair, **limits)
+
+
+def run_network(name: str) -> None:
+    """Runs one of the networks of image classifiers that come without their trained weights, as ONNX's runner does."""
+    proto = onnx.load(DATA / "light" / f"light_{name}.onnx")
+    model = ringtrain.onnx.load(proto)
+    types = {v.name: v.type.tensor_type for v in proto.graph.input}
+    shapes = [[d.dim_value or 1 for d in types[n].shape.dim] for n in model.inputs]
+    inputs = [(np.arange(np.prod(s)).reshape(s) / np.prod(s)).astype(np.float32) for s in shapes]
+    wanted = onnx.TensorProto.FromString((DATA / "light" / f"light_{name}_output_0.pb").read_bytes())
+    Runner.assert_similar_outputs([_plain(value_of(wanted))], [_plain(model(*inputs))], rtol=1e-3, atol=1e-7)

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 if not onnx.__version__.startswith("1.22."):  # the last that ships the data of its tests
     pytest.skip(f"the node tests are those of onnx 1.22; {onnx.__version__} is here", allow_module_level=True)
 
-from .onnx_cases import cases, run  # noqa: E402
+from .onnx_cases import cases, run, run_network  # noqa: E402
 
 LIST = json.loads((Path(__file__).parent / "onnx_excluded.json").read_text())
 EXCLUDED = {name for group in LIST["excluded"] for names in group["tests"].values() for name in names}
@@ -39,6 +39,25 @@ def test_node(op):
             if case.name in EXCLUDED:
                 wrong.append(f"{case.name} passes: take it off onnx_excluded.json, and raise the count")
     assert not wrong, "\n".join([f"{len(wrong)} of {len(BY_OP[op])} cases of {op}:", *wrong])
+
+
+@pytest.mark.parametrize("kind, count", [("pytorch-converted", 82), ("pytorch-operator", 35), ("simple", 15)])
+def test_small_models(kind, count):
+    """Models that PyTorch exported with opset 6, and models of a few nodes; but no strings, no gradients in a graph."""
+    out_of_reach = ("test_strnorm_", "test_gradient_")
+    wanted = [c for c in cases(kind) if not c.name.startswith(out_of_reach)]
+    assert len(wanted) == count
+    for case in wanted:
+        try:
+            run(case)
+        except Exception as error:
+            error.add_note(case.name)
+            raise
+
+
+@pytest.mark.parametrize("name", ["densenet121", "shufflenet", "squeezenet"])
+def test_network(name):
+    run_network(name)
 
 
 def test_the_published_count_holds():

@@ -170,10 +170,23 @@ def test_a_meaning_is_that_of_the_models_opset():
         y = rt.onnx.load(model([node], [value("x", [2, 3, 4])], [value("y", [2, 3, 4])], opset=opset))(x).numpy()
         e = np.exp(x)
         np.testing.assert_allclose(y, e / e.sum(axis=axes, keepdims=True), rtol=1e-5)
-    with pytest.raises(NotImplementedError, match=r"Add \(opset 6\)"):
-        node = helper.make_node("Add", ["x", "x"], ["y"], broadcast=1)
-        graph = helper.make_graph([node], "g", [value("x", [3])], [value("y", [3])])
-        rt.onnx.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 6)]))
+
+
+def test_before_opset_7_an_attribute_says_how_operands_broadcast():
+    x, b = np.zeros((2, 3, 4), np.float32), np.arange(3, dtype=np.float32)
+    for attributes in ({"broadcast": 1, "axis": 1}, {}):
+        node = helper.make_node("Add", ["x", "b"], ["y"], **attributes)
+        graph = helper.make_graph([node], "g", [value("x", [2, 3, 4]), value("b", [3])], [value("y", [2, 3, 4])])
+        net = rt.onnx.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 6)]))
+        if attributes:
+            np.testing.assert_array_equal(net(x, b).numpy(), np.broadcast_to(b[:, None], x.shape))
+        else:
+            with pytest.raises(ValueError, match="does not broadcast"):
+                net(x, b)
+    node = helper.make_node("Tile", ["x", "b", "b"], ["y"])
+    graph = helper.make_graph([node], "g", [value("x", [3]), value("b", [])], [value("y", [3])])
+    with pytest.raises(NotImplementedError, match=r"Tile \(opset 5\)"):  # redefined in opset 6
+        rt.onnx.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 5)]))
 
 
 def test_a_models_own_functions_and_graphs_that_see_outside():

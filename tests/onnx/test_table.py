@@ -14,7 +14,6 @@ REFUSED = {
     "consumed_inputs",  # opset 1: a hint to reuse memory
     "sparse_value",  # Constant: a sparse tensor
     "value_string", "value_strings",  # Constant: tensors hold numbers
-    "spatial",  # BatchNormalization before opset 9: statistics of each element
 }  # fmt: skip
 # Attributes whose default, or whose absence, a handler writes in another way
 OTHERWISE = {

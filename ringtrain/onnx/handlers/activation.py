@@ -66,7 +66,7 @@ def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
     return e.where(x < 0, x * alpha, x)
 
 
-@handler("PRelu", since=9)
+@handler("PRelu", since=7)
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     return e.where(x < 0, x * slope, x)
 

@@ -12,7 +12,7 @@ from ...tensor import Tensor
 from ..registry import handler
 
 
-@handler("BatchNormalization", since=7, fixed=(3, 4))
+@handler("BatchNormalization", since=9, fixed=(3, 4))
 def batch_norm(
     x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, *, epsilon: float = 1e-5,
     momentum: float = 0.9, training_mode: int = 0,
