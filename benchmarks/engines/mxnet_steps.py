@@ -45,6 +45,8 @@ def tape(backward):
 
 
 def make(work):
+    if work not in ("mlp", "cnn", "lenet", "tape-forward", "tape-forward-backward"):
+        raise NotImplementedError
     if work.startswith("tape"):
         return tape(work == "tape-forward-backward")
     rng = np.random.RandomState(100)

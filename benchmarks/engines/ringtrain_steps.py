@@ -1,27 +1,13 @@
 """ringtrain's side of training_step.py."""
 
 import numpy as np
+from networks import IMAGES, SEQUENCES, network
 from serve import serve
 
 import ringtrain as rt
 from ringtrain import nn
 
 LINKS = 1000
-
-
-def network(work):
-    if work == "mlp":
-        return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
-    if work == "cnn":
-        return nn.Sequential(
-            *[nn.Conv2d(1, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2), nn.ReLU(), nn.Flatten()],
-            *[nn.Linear(2304, 128), nn.ReLU(), nn.Linear(128, 10)],
-        )
-    return nn.Sequential(
-        *[nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)],
-        *[nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()],
-        *[nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)],
-    )
 
 
 def tape(backward):
@@ -46,10 +32,18 @@ def make(work):
         return tape(work == "tape-forward-backward")
     rt.seed(0)
     rng = np.random.default_rng(100)
-    net = network(work)
-    shape = (128, 784) if work == "mlp" else (128, 1, 28, 28)
-    data = [(rt.from_numpy(rng.random(shape, np.float32)), rt.from_numpy(rng.integers(0, 10, 128))) for _ in range(4)]
-    optimizer = rt.optim.Adam(net.parameters(), lr=1e-3)
+    net = network(nn, nn.scaled_dot_product_attention, rt.arange(128), work)
+    if work in SEQUENCES:
+        x, y = rng.integers(0, 256, (2, 4, *SEQUENCES[work]))
+        data = [(rt.from_numpy(x[i]), rt.from_numpy(y[i].reshape(-1))) for i in range(4)]
+        optimizer = rt.optim.AdamW(net.parameters(), lr=3e-4)
+    else:
+        shape = IMAGES[work]
+        x, y = rng.random((4, *shape), np.float32), rng.integers(0, 10, (4, shape[0]))
+        data = [(rt.from_numpy(x[i]), rt.from_numpy(y[i])) for i in range(4)]
+        optimizer = rt.optim.Adam(net.parameters(), lr=1e-3)
+        if work == "resnet20":
+            optimizer = rt.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     count = 0
 
     def step():

@@ -1,26 +1,12 @@
 """PyTorch's side of training_step.py."""
 
 import torch
+from networks import IMAGES, SEQUENCES, network
 from serve import serve
 from torch import nn
 
 torch.set_num_threads(1)
 LINKS = 1000
-
-
-def network(work):
-    if work == "mlp":
-        return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
-    if work == "cnn":
-        return nn.Sequential(
-            *[nn.Conv2d(1, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2), nn.ReLU(), nn.Flatten()],
-            *[nn.Linear(2304, 128), nn.ReLU(), nn.Linear(128, 10)],
-        )
-    return nn.Sequential(
-        *[nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)],
-        *[nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()],
-        *[nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)],
-    )
 
 
 def tape(backward):
@@ -44,10 +30,17 @@ def make(work):
     if work.startswith("tape"):
         return tape(work == "tape-forward-backward")
     torch.manual_seed(0)
-    net = network(work)
-    shape = (128, 784) if work == "mlp" else (128, 1, 28, 28)
-    data = [(torch.rand(shape), torch.randint(0, 10, (128,))) for _ in range(4)]
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    net = network(nn, nn.functional.scaled_dot_product_attention, torch.arange(128), work)
+    if work in SEQUENCES:
+        shape = SEQUENCES[work]
+        data = [(torch.randint(0, 256, shape), torch.randint(0, 256, shape).reshape(-1)) for _ in range(4)]
+        optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, fused=True)
+    else:
+        shape = IMAGES[work]
+        data = [(torch.rand(shape), torch.randint(0, 10, (shape[0],))) for _ in range(4)]
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+        if work == "resnet20":
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, fused=True)
     count = 0
 
     def step():
