@@ -138,7 +138,8 @@ def allgather(link: Link, own: np.ndarray, out: np.ndarray, bounds: list[int]) -
         return
     widths = {stop - start for start, stop in pairwise(bounds)}
     if len(widths) == 1 and out.nbytes <= link.small_moves:
-        link.allgather(as_bytes(own), as_bytes(out))
+        apart = own.copy() if np.may_share_memory(own, out) else own  # MPI does not read what it writes
+        link.allgather(as_bytes(apart), as_bytes(out))
         return
     out[bounds[link.rank] : bounds[link.rank + 1]] = own.reshape(-1)
     ring.allgather(link, out, bounds)

@@ -292,7 +292,8 @@ class SharedLink(WholeLink):
         mine = segments[self.rank]
         if mine.size and mine.ctypes.data != own.ctypes.data:
             mine[...] = own
-        places = self._seen(own)
+        # Where own lies in flat at another rank's place it is overwritten here while others still read.
+        places = self._seen(mine if np.may_share_memory(own, flat) else own)
         if all(places[rank] or not segment.size for rank, segment in enumerate(segments)):
             for turn in range(1, self.size):
                 rank = (self.rank + turn) % self.size

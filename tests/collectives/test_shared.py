@@ -247,6 +247,26 @@ def test_arrays_in_arenas_are_read_where_they_are_and_may_be_overwritten_at_once
             assert (last == 2 * (xs[n - 1] + turn)).all()
 
 
+@pytest.mark.parametrize("kind", ["ordinary", "arena", "mixed"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_rows_may_be_gathered_from_where_those_of_others_go(shared_groups, n, kind):
+    rows = 20_000
+
+    def work(group, arena):
+        results = []
+        for place in range(n):
+            out = array(kind, group.rank, np.zeros((n * rows, 3), "f4"), arena)
+            x = out[(group.rank + place) % n * rows :][:rows]
+            x[...] = own(group.rank, 3 * rows, "f4").reshape(rows, 3)
+            group.barrier()
+            results.append(group.allgather_into(out, x).copy())
+        return results
+
+    together = np.concatenate([own(rank, 3 * rows, "f4").reshape(rows, 3) for rank in range(n)])
+    for results in shared_groups(n, work):
+        assert all((out == together).all() for out in results)
+
+
 def test_a_call_made_again_goes_by_the_array_and_not_by_what_was_seen_before(shared_groups):
     """Views that begin elsewhere, strided ones, other memory of the same shape: all after the first was kept."""
 
