@@ -74,6 +74,12 @@ class Membership:
         self._attach(None, ())
         return next((failure for failure in failures if failure), None)
 
+    def _forget(self) -> None:
+        """In a process forked from this rank, which is none: speak no more, here and in groups formed from this one."""
+        for child in self._children:
+            child._forget()
+        self._attach(None, ())
+
     @property
     def included(self) -> bool:
         """Whether this rank is in the group."""

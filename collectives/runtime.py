@@ -67,7 +67,7 @@ class _Process:
         self.place = self.mpi = None
         self.wrecks.clear()
         timeline.active = False
-        world._attach(None, ())
+        world._forget()
 
 
 _process = _Process()

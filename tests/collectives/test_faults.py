@@ -159,23 +159,27 @@ def test_a_stall_warning_that_is_no_number():
     assert "RINGTRAIN_STALL_WARN='soon' must be a number of seconds, or 0 for no warning" in stderr
 
 
-def test_a_forked_process_is_no_rank():
+def test_a_forked_process_is_no_rank_in_any_group():
     status, stdout, stderr, _ = run(
         """
 import os
 c.init()
+group = c.Group(range(3))
+x = np.ones(2)
+for _ in range(3): group.allreduce_(x)
 pid = os.fork()
 if pid == 0:
-    try:
-        c.barrier()
-    except c.CollectiveError as error:
-        print("init() first" in str(error), flush=True)
+    for verb in (c.barrier, group.barrier, lambda: group.allreduce_(x)):
+        try:
+            verb()
+        except c.CollectiveError as error:
+            print("init() first" in str(error), flush=True)
     os._exit(0)
 os.waitpid(pid, 0)
 print(c.allreduce(np.array(1.0), c.Sum))
 """
     )
-    assert (status, sorted(stdout.splitlines())) == (0, ["3.0"] * 3 + ["True"] * 3), stderr
+    assert (status, sorted(stdout.splitlines())) == (0, ["3.0"] * 3 + ["True"] * 9), stderr
 
 
 def test_work_that_nobody_waited_for_is_done_before_the_end():
