@@ -60,8 +60,11 @@ def as_target(x: Any) -> Any:
 
 
 def snapshot(x: Any) -> Any:
-    """A copy of an array that its owner may change while work is under way."""
-    return duplicate(x) if isinstance(x, np.ndarray) or is_gpu(x) else x
+    """A copy of what its owner may change while work is under way; x itself where the verb will refuse it."""
+    try:
+        return duplicate(as_array(x))
+    except (TypeError, ValueError):
+        return x
 
 
 def _rows(x: Any, verb: str) -> Any:
