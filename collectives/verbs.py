@@ -99,7 +99,7 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
             return flat.reshape(array.shape)
         if not direct:
             array[...] = flat.reshape(array.shape)
-        return array
+        return x
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
     offer = (flat, reduction) if flat.size else None
@@ -109,7 +109,8 @@ def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, post
 def grouped_allreduce(
     size: int, xs: Sequence[Any], op: Op, name: str | None, prescale: float, postscale: float, in_place: bool
 ) -> Work:
-    arrays = [as_target(x) if in_place else as_array(x) for x in xs]
+    given = list(xs)
+    arrays = [as_target(x) if in_place else as_array(x) for x in given]
     of_one_kind(arrays)
     for array in arrays:
         reduce.check(array.dtype, op, prescale, postscale)
@@ -122,7 +123,7 @@ def grouped_allreduce(
         if not in_place:
             return fused.views
         fused.unpack(arrays)
-        return arrays
+        return given
 
     detail = Arrays((array.dtype, array.shape) for array in arrays)
     call = Call("grouped_allreduce", name, None, None, op, reduction.prescale, reduction.postscale, detail=detail)
@@ -151,12 +152,12 @@ def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
             f"need {own.dtype}{list(wanted)}"
         )
 
-    def move(link: Link) -> np.ndarray:
+    def move(link: Link) -> Any:
         flat = target.reshape(-1) if target.flags.c_contiguous else library(own).empty(target.size, target.dtype)
         routes.allgather(link, own, flat, [rank * own.size for rank in range(size + 1)])
         if not target.flags.c_contiguous:
             target[...] = flat.reshape(wanted)
-        return target
+        return out
 
     return Work(Call("allgather_into", name, own.dtype, own.shape), move, nbytes=own.nbytes)
 
@@ -173,7 +174,7 @@ def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) ->
             return flat.reshape(array.shape)
         if not direct:
             array[...] = flat.reshape(array.shape)
-        return array
+        return x
 
     return Work(Call("broadcast", name, array.dtype, array.shape, root=root), move, nbytes=array.nbytes)
 

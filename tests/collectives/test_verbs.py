@@ -1,12 +1,13 @@
 """Every verb of a group, on one to five ranks that are threads, through every route."""
 
 import threading
+from array import array
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import Average, Group, Max, Min, MismatchError, Product, Sum
+from collectives import Average, Group, Max, Min, MismatchError, Product, Sum, verbs
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -197,6 +198,33 @@ def test_allgather_into(groups, n, small):
 
     for whole, strided in groups(n, work, small=small):
         assert (whole == everyone(n).reshape(-1, 3)).all() and (strided == whole).all()
+
+
+def test_rows_may_be_gathered_from_where_those_of_others_go(groups, n, small):
+    def work(g):
+        whole = np.empty((4 * n, 3), np.float32)
+        part = whole[(g.rank + 1) % n * 4 :][:4]
+        part[...] = own(g.rank)
+        return g.allgather_into(whole, part)
+
+    for whole in groups(n, work, small=small):
+        assert (whole == everyone(n).reshape(-1, 3)).all()
+
+
+def test_what_works_in_place_returns_what_it_was_given(groups, n, small):
+    def work(g):
+        x, y = np.ones((4, 3)).view(np.matrix), np.ones((4 * n, 3)).view(np.recarray)
+        assert g.allreduce_(x) is x and g.allreduce_async_(x).wait() is x
+        assert g.broadcast_(x, 0) is x and g.broadcast_async_(x, 0).wait() is x
+        assert g.allgather_into(y, x) is y
+        assert all(out is given for out, given in zip(g.grouped_allreduce_((x, y)), (x, y), strict=True))
+
+    groups(n, work, small=small)
+
+
+@pytest.mark.parametrize("given", [np.ones(3), array("f", [1, 2, 3]), memoryview(bytearray(b"abc"))])
+def test_async_work_copies_whatever_memory_it_is_given(given):
+    assert not np.shares_memory(verbs.snapshot(given), np.asarray(given))
 
 
 def test_broadcast_from_every_root(groups, n, small):
