@@ -6,6 +6,7 @@ the group's work, is agreed on by all ranks, and moves its data.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from . import joining, verbs
 from .device import device_of
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .gpu import gpu_of
-from .header import REFUSED, Agreement, Call, Repeat, name_ranks
+from .header import REFUSED, REMEMBERED, Agreement, Call, Repeat, name_ranks
 from .ledger import Ledger, Stats
 from .lines import Line, calling
 from .link import Link
@@ -123,7 +124,10 @@ class Membership:
         if type(x) is np.ndarray and self._agreement is not None:
             repeat = self._agreement.repeat(work.call, work.offer)
             if repeat is not None:
-                self._repeats[x.dtype, x.shape, *how] = repeat
+                if len(self._repeats) >= REMEMBERED:
+                    self._repeats.clear()
+                with suppress(TypeError):  # a scale that is an array is no key
+                    self._repeats[x.dtype, x.shape, *how] = repeat
         return result
 
     def _complete(self, known: Repeat, found: int, x: np.ndarray, *how: Any) -> None:
