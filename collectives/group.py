@@ -158,6 +158,9 @@ class Group(Membership):
                 found = known.kernel(known.address, known.fingerprint, id(x))
                 if found != DONE:
                     self._complete(known, found, x, op, name, prescale, postscale)
+            except BaseException as error:  # a signal's, perhaps, between the call's beginning and its end
+                self._broken_off(known.call, error)
+                raise
             finally:
                 progress.turn.release()
             return x

@@ -233,6 +233,11 @@ class Membership:
                 raise
             raise known from error
 
+    def _broken_off(self, label: object, error: BaseException) -> None:
+        """Note an error with which a call made again ends, unless it is known or has left nothing under way."""
+        if not self._failure and not isinstance(error, MismatchError):
+            self._fail(f"{label}: {type(error).__name__}: {error}", error)
+
     def _explained(self, label: object, error: StallError, peer: int | None) -> tuple[str, Sequence[int]]:
         """What a stall is to say, and the ranks waited for."""
         if self._status is None:

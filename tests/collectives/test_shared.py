@@ -6,9 +6,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import link, shared
+from collectives import link, membership, shared
 from collectives.arena import Arena
-from collectives.errors import MismatchError, StallError
+from collectives.errors import CollectiveError, MismatchError, StallError
 from collectives.group import Group
 from collectives.memory import empty
 from collectives.reduce import Op
@@ -313,6 +313,53 @@ def test_read_only_arrays_are_refused_however_often_their_kind_was_seen(shared_g
         with pytest.raises(ValueError, match="read-only"):
             group.allreduce_(x, Op.Sum)
         group.barrier()
+
+    shared_groups(2, work)
+
+
+def test_kinds_of_calls_are_kept_up_to_a_bound(shared_groups, monkeypatch):
+    monkeypatch.setattr(membership, "REMEMBERED", 4)
+
+    def work(group, arena):
+        x = np.empty(3, "f4")
+        for turn in range(30):
+            x[...] = 4
+            assert (group.allreduce_(x, prescale=turn // 2) == turn // 2 * 4).all()
+            assert len(group._repeats) <= 4
+
+    shared_groups(2, work)
+
+
+def test_a_scale_may_be_an_array_of_one_number(shared_groups):
+    def work(group, arena):
+        x = np.full(3, 4, "f4")
+        for scale in (np.array(0.5), np.float32(0.5)):
+            group.allreduce_(x, postscale=scale)
+        return x
+
+    for x in shared_groups(2, work):
+        assert (x == 1).all()
+
+
+def test_what_interrupts_a_call_made_again_ends_the_group_as_it_does_the_first_time(shared_groups):
+    """A signal's exception comes when compiled code returns: it may have arrived at a barrier, and gone no further."""
+
+    def work(group, arena):
+        x = np.zeros(3, "f4")
+        group.allreduce_(x)
+        if group.rank == 0:
+            (known,) = group._repeats.values()
+            kernel = known.kernel
+
+            def interrupted(*args):
+                kernel(*args)
+                raise TimeoutError("late")
+
+            known.kernel = interrupted
+            with pytest.raises(TimeoutError, match="late"):
+                group.allreduce_(x)
+            with pytest.raises(CollectiveError, match=r"any more: allreduce float32\[3\].*TimeoutError: late"):
+                group.allreduce_(x)
 
     shared_groups(2, work)
 
