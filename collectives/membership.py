@@ -146,9 +146,10 @@ class Membership:
         """What build makes of the arguments; if that is an error the other ranks must still be told."""
         try:
             device = device_of(args)
-            if device is None:
-                return build(*args)
-            return gpu_of(self._here(verb), device).prepare(build, args)
+            work = build(*args) if device is None else gpu_of(self._here(verb), device).prepare(build, args)
+            if not isinstance(work.call.name, str | None):
+                raise TypeError(f"name={work.call.name!r} must be a text, the same on all ranks")
+            return work
         except Exception as problem:
             call = Call(verb, detail=f"{REFUSED}{problem}")
             return Work(call, lambda link: None, problem)

@@ -45,6 +45,8 @@ def as_array(x: Any) -> Any:
     array = np.asarray(x)
     if array.dtype.hasobject:
         raise TypeError(f"{array.dtype} arrays hold Python objects: use broadcast_object or allgather_object")
+    if array.dtype.itemsize == 0:
+        raise TypeError(f"items of {array.dtype} have no bytes: there is nothing to communicate")
     return array
 
 

@@ -377,6 +377,8 @@ def test_average_of_integers_names_the_remedy(groups):
         (lambda g: g.allreduce(np.zeros(2), "sum"), TypeError, "'sum' is not an operation: pass Average"),
         (lambda g: g.allreduce(np.zeros(2, int), Sum, prescale=2), ValueError, "scales need a float dtype"),
         (lambda g: g.allreduce_([1.0]), TypeError, "in place, not to list"),
+        (lambda g: g.allreduce_(np.zeros(2), name=["grad"]), TypeError, r"name=\['grad'\] must be a text"),
+        (lambda g: g.allgather(np.zeros(2, "V0")), TypeError, "have no bytes"),
         (lambda g: g.allreduce_(np.broadcast_to(1.0, 3)), ValueError, "read-only: use the verb without"),
         (lambda g: g.broadcast(np.zeros(2), 2), ValueError, "root=2 is not a rank of this group of 2"),
         (lambda g: g.broadcast(np.array([{}]), 0), TypeError, "use broadcast_object"),
