@@ -155,6 +155,8 @@ class Group(Membership):
         ):
             progress.turn.acquire()  # with `with`, a tenth of a small call's time
             try:
+                if self._failure is not None:  # since this thread began to wait for its turn
+                    self._refuse(known.call, self._failure)
                 found = known.kernel(known.address, known.fingerprint, id(x))
                 if found != DONE:
                     self._complete(known, found, x, op, name, prescale, postscale)

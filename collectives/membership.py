@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -215,7 +215,7 @@ class Membership:
         peer: the one rank of the group that it concerns; None for all.
         """
         if self._failure:
-            raise CollectiveError(f"{label}: this group cannot communicate any more: {self._failure.reason}")
+            self._refuse(label, self._failure)
         try:
             return action()
         except MismatchError:
@@ -233,6 +233,9 @@ class Membership:
             if known is error:
                 raise
             raise known from error
+
+    def _refuse(self, label: object, failure: Failure) -> NoReturn:
+        raise CollectiveError(f"{label}: this group cannot communicate any more: {failure.reason}")
 
     def _broken_off(self, label: object, error: BaseException) -> None:
         """Note an error with which a call made again ends, unless it is known or has left nothing under way."""

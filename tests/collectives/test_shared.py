@@ -364,6 +364,27 @@ def test_what_interrupts_a_call_made_again_ends_the_group_as_it_does_the_first_t
     shared_groups(2, work)
 
 
+def test_a_thread_that_waits_while_a_group_fails_does_not_go_on(shared_groups):
+    def work(group, arena):
+        x = np.zeros(3, "f4")
+        group.allreduce_(x)
+        begun = group._agreement.sequence
+
+        class Turn:
+            def acquire(self):
+                group._fail("meanwhile", StallError("meanwhile"))
+
+            def release(self):
+                pass
+
+        group._progress.turn = Turn()
+        with pytest.raises(CollectiveError, match=r"allreduce float32\[3\].* cannot communicate any more: meanwhile"):
+            group.allreduce_(x)
+        assert group._agreement.sequence == begun
+
+    shared_groups(2, work)
+
+
 def test_compiled_code_knows_the_constants_of_other_files():
     """Else numba would run what it has kept on disk with constants that are no longer true."""
     from collectives import shared_kernels as kernels
