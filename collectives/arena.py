@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LARGEST = 64 << 30  # bytes of address space a rank's arena takes, at most
+LARGE = 1 << 20  # bytes: blocks for which it pays to ask how much memory the host has
 GRAIN = 128  # bytes: blocks of different arrays never share a cache line, or a fetched pair of them
 
 
@@ -64,7 +65,7 @@ class Arena(Mapping):
         self.pid = os.getpid()
         self._free = [(0, size)]  # ranges (start, stop), sorted, never adjacent
         self._returned: deque[tuple[int, int]] = deque()
-        self._kept: list[np.ndarray] = []
+        self._kept: list[tuple[int, int]] = []
         self._lock = Lock()
 
     def __del__(self) -> None:
@@ -81,6 +82,19 @@ class Arena(Mapping):
 
         None where the arena, or the memory of the host, is used up.
         """
+        place = self._reserve(count)
+        return None if place is None else np.asarray(_Block(self, *place))[:count]
+
+    def keep(self, count: int) -> np.ndarray | None:
+        """`take`, for what others may read until they have left: given back when the arena is closed."""
+        place = self._reserve(count)
+        if place is None:
+            return None
+        self._kept.append(place)
+        return self.bytes[place[0] : place[0] + count]
+
+    def _reserve(self, count: int) -> tuple[int, int] | None:
+        """Where a block for that many bytes begins, and its length."""
         length = max(GRAIN, -(-count // GRAIN) * GRAIN)
         with self._lock:
             while self._returned:
@@ -89,23 +103,21 @@ class Arena(Mapping):
             if place is None:
                 return None
             start, stop = self._free[place]
-            try:  # without this, memory that the host lacks would be noticed by a signal on first use
+            # Memory that the host lacks would be noticed by a signal on first use; and asking for more of it than
+            # there is has the system end processes before it says no.
+            if length >= LARGE and length > available():
+                return None
+            try:
                 os.posix_fallocate(self._fd, start, length)
             except OSError:
                 return None
             self._free[place : place + 1] = [(start + length, stop)] if stop - start > length else []
-        return np.asarray(_Block(self, start, length))[:count]
-
-    def keep(self, count: int) -> np.ndarray | None:
-        """`take`, for what others may read until they have left: given back with the arena."""
-        block = self.take(count)
-        if block is not None:
-            self._kept.append(block)
-        return block
+        return start, length
 
     def close(self) -> None:
         """Give back what is kept: nobody reads it any more. Arrays stay until they are collected."""
-        self._kept.clear()
+        while self._kept:
+            self.give_back(*self._kept.pop())
 
     def give_back(self, start: int, length: int) -> None:
         """Called when a block is collected, which may be inside `take`: only note it there."""
@@ -140,6 +152,15 @@ class _Block:
 
     def __del__(self) -> None:
         self._arena.give_back(*self._range)
+
+
+def available() -> int:
+    """Bytes of memory that the host can still give, as the system estimates them."""
+    with suppress(OSError, ValueError), open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62
 
 
 def map_peer(address: Sequence[Any]) -> Mapping:

@@ -19,7 +19,7 @@ from .link import Link
 from .membership import Membership
 from .progress import Handle
 from .reduce import Op
-from .shared import DONE
+from .shared_plan import DONE
 from .timeline import timeline
 from .verbs import Work
 

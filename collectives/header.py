@@ -20,7 +20,8 @@ from .errors import MismatchError
 from .lines import Line, calling
 from .link import SEQUENCE, Link, Offer
 from .reduce import Op
-from .shared import DIFFERENT, Plan, SharedLink, signed
+from .shared import SharedLink, signed
+from .shared_plan import DIFFERENT, Plan
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STRIDE = 0x9E37_79B9_7F4A_7C15  # odd, so that each sequence number changes the fingerprint

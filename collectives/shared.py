@@ -1,7 +1,7 @@
 """A link between ranks of one host, which read and write each other's memory.
 
 Every rank has an arena that the others map (`arena`), and a group has a board there, where its ranks
-meet (`shared_kernels`). The header of a collective is compared at such a meeting, and the payload
+meet (`shared_board`, `shared_kernels`). The header of a collective is compared at such a meeting, and the payload
 rides on it in one of three ways, with n ranks and S bytes:
 
 slots       arrays up to 2 KiB, ordinary ones up to 128 KiB / n, unless tuned: copied to a slot before the meeting,
@@ -31,12 +31,20 @@ import numpy as np
 from .arena import Arena, Mapping
 from .errors import StallError
 from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request, WholeLink
-from .reduce import Op, Reduction
-from .tuning import DEFAULT, Tuning
+from .reduce import Reduction
+from .shared_plan import (
+    DIFFERENT,
+    DONE,
+    IN_PLACE,
+    LAST_BARRIER,
+    NOT_YET,
+    SLOT,
+    STAGED,
+    Plan,
+    box_of,
+    room_of,
+)
 
-SLOT = 64 * 1024  # bytes of a slot, of which a rank has two
-LEAST_BOX = 64 * 1024
-ALIGNED = 32  # items: where segments are cut, so that two ranks rarely write to one cache line
 SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
 FEW_SPINS = 20  # where a rank that spins keeps another from its work
 YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
@@ -46,9 +54,6 @@ FIRST_NAP = 20  # microseconds; naps grow by an eighth
 REMEMBERED = 4096  # plans kept; programs repeat their calls
 NO_ROOM = "this host has no room for that"
 
-# What a kernel found, and the ways of arrays by their size.
-DIFFERENT, NOT_YET, DONE, IN_PLACE, LAST_BARRIER, BOXED, STAGED = range(-1, 6)
-SMALL, MEDIUM, LARGE = range(3)
 _MAIN = threading.main_thread().ident
 
 
@@ -67,11 +72,11 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
     Collective over base. mappings: the arenas by rank, this rank's own included. crowded: whether the
     host has more ranks than processors, where spinning keeps others from their work.
     """
-    from . import shared_kernels as kernels
+    from .shared_board import LINE
 
     if base.size == 1:
         return base
-    board = arena.keep(base.size * kernels.LINE) if base.rank == 0 else None
+    board = arena.keep(base.size * LINE) if base.rank == 0 else None
     room = arena.keep(room_of(base.size))
     if board is not None:
         board[...] = 0
@@ -82,14 +87,8 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
         return base
     rooms = np.array([mapping.start for mapping in mappings]) + offsets[:, 1]
     start = int(offsets[0, 0])
-    lines = mappings[0].bytes[start : start + base.size * kernels.LINE].view(np.int64)
+    lines = mappings[0].bytes[start : start + base.size * LINE].view(np.int64)
     return SharedLink(base, arena, mappings, lines, rooms, crowded)
-
-
-def room_of(size: int) -> int:
-    """Bytes that each of `size` ranks has for slots and boxes, however they are tuned: whether there is room for
-    another group must not depend on that, because the other ways add in another order."""
-    return 2 * SLOT + 4 * box_of(size, DEFAULT)
 
 
 def lacking(arena: Arena, size: int) -> str:
@@ -105,15 +104,6 @@ def warn_of_mpi(size: int, reason: str) -> None:
         f"{reason}",
         stacklevel=7,  # the line that calls init
     )
-
-
-def box_of(size: int, tuning: Tuning) -> int:
-    """Bytes of half an inbox.
-
-    Small windows would be read while they are still in the cache of the processor that wrote them, which is
-    several times slower than reading them from a cache that processors share.
-    """
-    return max(LEAST_BOX, tuning.boxes // size)
 
 
 def _offset(arena: Arena, block: np.ndarray | None) -> int:
@@ -132,8 +122,9 @@ class SharedLink(WholeLink):
         rooms: np.ndarray,
         crowded: bool,
     ):
-        from . import shared_kernels
+        from . import shared_board, shared_kernels
 
+        self.meeting: ModuleType = shared_board
         self.kernels: ModuleType = shared_kernels
         self.again = direct(shared_kernels.again)
         self.base, self.rank, self.size = base, base.rank, base.size
@@ -232,10 +223,10 @@ class SharedLink(WholeLink):
             slot = int(self._slots[epoch & 1][self.rank])
         patience = self.patience[int(get_ident() != _MAIN)]
         place = (self.board, self.rank, self.size, epoch)
-        found = self.kernels.meet(*place, 1, fingerprint, offset, source, slot, length, *patience)
+        found = self.meeting.meet(*place, 1, fingerprint, offset, source, slot, length, *patience)
         if found == NOT_YET:
             self._await(epoch, timeout)
-            found = self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, *patience)
+            found = self.meeting.meet(*place, 0, 0, 0, 0, 0, 0, *patience)
         return found == DONE
 
     def _await(self, epoch: int, timeout: float | None = None) -> None:
@@ -246,13 +237,13 @@ class SharedLink(WholeLink):
             waited = time.monotonic() - started
             self.base.check()
             if waited > limit:
-                reached = self._lines[:: self.kernels.LINE // 8]
+                reached = self._lines[:: self.meeting.LINE // 8]
                 missing = [rank for rank in range(self.size) if reached[rank] < epoch]
                 names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
                 raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
-            nap = min(self.kernels.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
+            nap = min(self.meeting.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
             place = (self.board, self.rank, self.size, epoch)
-            if self.kernels.meet(*place, 0, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
+            if self.meeting.meet(*place, 0, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
                 return
 
     # -- moving -----------------------------------------------------------------------------------------
@@ -272,7 +263,7 @@ class SharedLink(WholeLink):
         """Meet, and tell where the flat arrays of all ranks are mapped here; 0 for those outside of arenas."""
         self._meet(offset=self.arena.offset(own.ctypes.data, own.nbytes))
         words = self._lines.reshape(self.size, -1)
-        offsets = words[:, self.kernels.OFFSET // 8 + (self._epoch & 1)]
+        offsets = words[:, self.meeting.OFFSET // 8 + (self._epoch & 1)]
         return np.where(offsets < 0, 0, self._bases + offsets)
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
@@ -365,32 +356,6 @@ class SharedLink(WholeLink):
                 self._plans.clear()
             known = self._plans[key] = Plan(self, dtype, count, reduction)
         return known
-
-
-class Plan:
-    """One kind of allreduce as the kernels read it: `address` is that of its words."""
-
-    def __init__(self, link: SharedLink, dtype: np.dtype, count: int, reduction: Reduction | None):
-        from . import shared_reducers as reducers
-
-        size = link.size
-        self.length = count * dtype.itemsize
-        whole = self.length <= min(SLOT, link.tuning.read_whole // size)
-        self.way = SMALL if self.length <= min(SLOT, link.tuning.always_copied) else MEDIUM if whole else LARGE
-        self.each = -(-count // (size * ALIGNED)) * ALIGNED
-        self.bounds = np.minimum(np.arange(size + 1) * self.each, count)
-        self.width = max(1, link.box // (dtype.itemsize * size))
-        reducer, op, scales = 0, 0, (1.0, 1.0, 1.0)
-        if reduction is not None:
-            reducer, op = reducers.reducer(dtype), reducers.CODES[reduction.op]
-            divisor = reduction.size if reduction.op is Op.Average else 1
-            scales = (reduction.prescale, reduction.postscale, float(divisor))
-        bits = np.array(scales).view(np.int64)
-        layout = (count, dtype.itemsize, self.each, self.width, self.way)
-        place = (link.board, link.rank, size, link.books.address, link.arena.capacity)
-        rows = (*np.ravel(link.patience), *link.rows.ravel())
-        self._words = np.array([*place, reducer, op, *bits, *layout, *rows], np.int64)
-        self.address = self._words.ctypes.data
 
 
 def direct(compiled: Any) -> Callable[..., int]:

@@ -22,7 +22,8 @@ import numpy as np
 import collectives as c
 from collectives import mpi_job, tuning
 from collectives.link import Link
-from collectives.shared import SLOT, SharedLink
+from collectives.shared import SharedLink
+from collectives.shared_plan import SLOT
 from collectives.tuning import DEFAULT, KIB, MIB, RANGES, Tuning
 
 TURN = 0.004  # seconds

@@ -4,10 +4,12 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
+from collectives import arena as arena_module
 from collectives.arena import GRAIN, Arena, map_peer
 from collectives.memory import empty
 
@@ -78,6 +80,7 @@ def test_another_process_sees_the_same_bytes():
     block[...] = 7
     code = """
 import sys
+import weakref
 from collectives.arena import map_peer
 pid, fd, dev, ino, capacity, offset = map(int, sys.argv[1:])
 peer = map_peer((pid, fd, (dev, ino), capacity))
@@ -147,3 +150,27 @@ assert block.sum() == 32 << 20
     if probe.returncode:
         pytest.skip("this host lets nobody mount")
     subprocess.run(["unshare", "-m", "sh", "-c", script], check=True, timeout=60)
+
+
+def test_more_than_the_host_has_is_refused_before_it_is_tried(monkeypatch):
+    monkeypatch.setattr(arena_module, "available", lambda: 4 * MIB)
+    arena = Arena(64 * MIB)
+    assert arena.take(5 * MIB) is None and arena.keep(5 * MIB) is None
+    assert arena.take(3 * MIB).size == 3 * MIB
+
+
+def test_the_host_has_some_memory():
+    assert MIB < arena_module.available() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_what_is_kept_stays_until_the_arena_is_closed_and_does_not_keep_the_arena():
+    arena = Arena(MIB)
+    kept = arena.keep(MIB)
+    kept[...] = 3
+    del kept
+    assert arena.take(1) is None
+    arena.close()
+    assert (arena.take(MIB) == 0).all()
+    gone = weakref.ref(arena)
+    del arena
+    assert gone() is None

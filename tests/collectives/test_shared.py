@@ -1,6 +1,7 @@
 """The shared-memory path, with threads as ranks: each has an arena of its own, which all of them can reach."""
 
 import hashlib
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -387,11 +388,15 @@ def test_a_thread_that_waits_while_a_group_fails_does_not_go_on(shared_groups):
 
 def test_compiled_code_knows_the_constants_of_other_files():
     """Else numba would run what it has kept on disk with constants that are no longer true."""
+    from collectives import shared_board
     from collectives import shared_kernels as kernels
+    from collectives import shared_plan as plan
     from collectives.shared_reducers import CODES, SIGNATURE
 
     words = [link.HEADERS, link.SEQUENCE, link.CALLS, link.BYTES, link.NANOSECONDS, link.EPOCH, link.STEP, link.SCRATCH]
-    found = [shared.DIFFERENT, shared.NOT_YET, shared.DONE, shared.IN_PLACE, shared.LAST_BARRIER, shared.BOXED]
-    ways = [shared.STAGED, shared.SMALL, shared.MEDIUM, shared.LARGE]
-    layout = hashlib.sha256(f"{words} {found} {ways} {sorted(CODES.values())} {SIGNATURE}".encode()).hexdigest()[:8]
+    found = [plan.DIFFERENT, plan.NOT_YET, plan.DONE, plan.IN_PLACE, plan.LAST_BARRIER, plan.BOXED]
+    ways = [plan.STAGED, plan.SMALL, plan.MEDIUM, plan.LARGE]
+    compiled_in = Path(shared_board.__file__).read_text()
+    layout = f"{words} {found} {ways} {sorted(CODES.values())} {SIGNATURE} {compiled_in}"
+    layout = hashlib.sha256(layout.encode()).hexdigest()[:8]
     assert layout == kernels.LAYOUT, f"set LAYOUT in shared_kernels.py to {layout!r}"

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import shared, tuning
+from collectives import shared, shared_plan, tuning
 from collectives.arena import Arena
 from collectives.group import Group
 from collectives.memory import empty
@@ -180,7 +180,7 @@ def test_a_tuning_is_followed(ranks):
         return ways, joined.box
 
     arena = Arena(64 * MIB)
-    SMALL, MEDIUM, LARGE = shared.SMALL, shared.MEDIUM, shared.LARGE
+    SMALL, MEDIUM, LARGE = shared_plan.SMALL, shared_plan.MEDIUM, shared_plan.LARGE
     found = ranks(2, work)[0]
     assert found == [([SMALL, MEDIUM, MEDIUM, LARGE], MIB // 2)] * 2
 

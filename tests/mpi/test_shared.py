@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import collectives as c
-from collectives.shared import SLOT, SharedLink
+from collectives.shared import SharedLink
+from collectives.shared_plan import SLOT
 from collectives.tuning import DEFAULT
 
 pytestmark = pytest.mark.mpi
