@@ -9,7 +9,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(MPI)
 RUN   := $(BIN)/ringtrain run
 
-.PHONY: setup train test test-serial test-mpi test-gpu bench peers peer-horovod lint clean
+.PHONY: setup train oracle test test-serial test-mpi test-gpu bench peers peer-horovod lint clean
 
 setup: $(READY)
 
@@ -21,6 +21,11 @@ $(READY): pyproject.toml
 
 train: setup
 	$(RUN) -n $(RANKS) models/mnist.py
+
+# Beside NumPy, tests compare with PyTorch where the environment has it: the release whose numbers they expect.
+oracle: setup
+	$(BIN)/python -c 'import torch; assert torch.__version__.split("+")[0] == "2.13.0"' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 
 test: test-serial test-mpi
 
