@@ -59,8 +59,13 @@ class Group(Membership):
     def split(self, color: int | None, key: int = 0) -> "Group | None":
         """This rank's part of the group divided by color, its ranks ordered by key, then rank.
 
-        Collective. A rank that passes None gets None.
+        Collective. color and key: integers; a rank that passes color None gets None. A group takes some megabytes of
+        shared memory, until `shutdown`: form the groups that a program needs once.
         """
+
+        def check() -> None:
+            if not all(isinstance(number, (int, np.integer)) for number in (0 if color is None else color, key)):
+                raise TypeError(f"split(color={color!r}, key={key!r}): both are integers, or color is None")
 
         def plan(link: Link) -> list[tuple[int, ...]]:
             mine = pickle.dumps((color, key))
@@ -69,7 +74,7 @@ class Group(Membership):
             parts = [[rank for rank, (theirs, _) in enumerate(said) if theirs == part] for part in colors]
             return [tuple(sorted(part, key=lambda rank: (said[rank][1], rank))) for part in parts]
 
-        link, ranks = self._form("split", None, plan)
+        link, ranks = self._form("split", None, plan, check)
         if link is None:
             return None
         part = Group._unattached()
@@ -78,11 +83,19 @@ class Group(Membership):
         return part
 
     def _form(
-        self, verb: str, ranks: tuple[int, ...] | None, plan: Callable[[Link], list[tuple[int, ...]]]
+        self,
+        verb: str,
+        ranks: tuple[int, ...] | None,
+        plan: Callable[[Link], list[tuple[int, ...]]],
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[Link | None, tuple[int, ...]]:
-        """The link of this rank's part among the disjoint parts that `plan` names, and its world ranks."""
+        """The link of this rank's part among the disjoint parts that `plan` names, and its world ranks.
+
+        check: raises for arguments that are wrong on this rank.
+        """
 
         def build() -> Work:
+            check()
             if ranks is not None and (len({*ranks}) != len(ranks) or not {*ranks} <= {*range(self.size)}):
                 raise ValueError(f"ranks={list(ranks)} must be distinct ranks of a group of {self.size}")
             return Work(Call(verb, detail=ranks), move)

@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
@@ -268,14 +269,19 @@ def is_interrupted():
 
 
 def files():
-    """Files in /dev/shm and of temporary directories that this process has open or mapped, less those of MPI."""
+    """Files in /dev/shm and of temporary directories that this process has open or mapped.
+
+    Less those of MPI, and of the program and its environment, which may themselves lie in such a directory.
+    """
     with open("/proc/self/maps") as maps:
         paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/" in line}
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             paths.add(os.readlink(f"/proc/self/fd/{name}"))
-    of_mpi = re.compile("ompi|prte|pmix|sm_segment|vader|mpich|hydra|ucx|psm")
-    return {path for path in paths if path.startswith(("/dev/shm/", tempfile.gettempdir())) and not of_mpi.search(path)}
+    of_mpi = re.compile("ompi|open_mpi|prte|pmix|sm_segment|vader|mpich|hydra|ucx|psm")
+    ours = (sys.prefix, str(Path(__file__).resolve().parents[2]))
+    shared = {path for path in paths if path.startswith(("/dev/shm/", tempfile.gettempdir()))}
+    return {path for path in shared if not path.startswith(ours) and not of_mpi.search(path)}
 
 
 FAULT, *WHERE = sys.argv[1:]

@@ -169,7 +169,7 @@ elif sys.argv[1] == "memfd":
     c.init()
 else:
     c.init()
-    c.world._link.arena.take = lambda count: None
+    c.world._link.arena._reserve = lambda count: None
 part = c.world.split(0)
 print(type(part._link).__name__, part.allreduce(np.full(100_000, 1.0), c.Sum)[-1], c.empty(3).shape, flush=True)
 """

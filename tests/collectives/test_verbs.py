@@ -333,6 +333,16 @@ def test_recv_of_something_else_says_what_came_and_takes_it_off_the_wire(groups)
     assert groups(2, work)[0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("color", [[], "red", 1.5])
+def test_a_split_by_what_is_no_integer_is_refused_and_the_group_goes_on(groups, color):
+    def work(g):
+        with pytest.raises((TypeError, MismatchError), match="both are integers"):
+            g.split(color if g.rank == 1 else 0)
+        return g.allreduce(np.ones(3), Sum)[0]
+
+    assert groups(3, work) == [3, 3, 3]
+
+
 def test_split_orders_by_key_and_groups_nest(groups):
     def work(g):
         part = g.split(g.rank % 2, key=-g.rank)
