@@ -15,8 +15,6 @@ from .linalg import matmul
 from .reduce import softmax
 from .shape import broadcast_to, expand_dims, reshape, swapaxes
 
-NEVER = -1e9  # a score that softmax makes 0 in every float dtype, and whose differences are still finite
-
 
 def causal_mask(queries: int, keys: int) -> np.ndarray:
     """(queries, keys) of bool: True where a query may look, at keys no later than itself. Both begin at 0."""
@@ -27,11 +25,10 @@ def _scores(q: Tensor, k: Tensor, mask: Any, *, causal: bool, scale: float) -> T
     """Masked scores (B, K, G, T, S) of q (B, K, G, T, D) and k (B, K, S, D)."""
     scores = matmul(q, expand_dims(swapaxes(k, -1, -2), 2)) * scale
     xp = scores.backend.xp
-    bottom = -math.inf if scores.dtype.itemsize > 2 else NEVER / 1e5
     if causal and scores.device != "meta":
-        scores = where(xp.asarray(causal_mask(*scores.shape[-2:])), scores, bottom)
+        scores = where(xp.asarray(causal_mask(*scores.shape[-2:])), scores, -math.inf)
     if mask is not None:
-        scores = where(mask, scores, bottom) if mask.dtype == np.bool_ else scores + mask
+        scores = where(mask, scores, -math.inf) if mask.dtype == np.bool_ else scores + mask
     return scores
 
 

@@ -175,3 +175,11 @@ def test_masks_that_do_not_fit():
         nn.scaled_dot_product_attention(q, q, q, attn_mask=np.ones((5, 6), bool))
     with pytest.raises(TypeError, match="bool or float"):
         nn.scaled_dot_product_attention(q, q, q, attn_mask=np.ones((5, 5), int))
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+def test_a_row_with_nothing_to_look_at_gives_zeros_in_sixteen_bits_too(dtype):
+    case = CASES["nothing to look at"]
+    q, k, v = (rt.from_numpy(x).astype(dtype) for x in arrays(case))
+    out = nn.scaled_dot_product_attention(q, k, v, **options(case)).astype(np.float64).numpy()
+    assert (out[:, :, 0] == 0).all() and (out[:, :, 1:] != 0).any()
