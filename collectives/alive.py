@@ -6,6 +6,7 @@ given to another; where there is none, by the time at which it started, which /p
 
 import os
 import select
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -40,6 +41,7 @@ class Watch:
     def __init__(self, processes: Mapping[int, Process | None]):
         here = this_process()
         self._poll = select.poll()
+        self._polling = threading.Lock()  # the program's thread and those behind async calls all look; poll refuses two
         self._ranks: dict[int, int] = {}  # descriptor -> rank
         self._listed: dict[int, Process] = {}  # those for which there was no descriptor
         self._pids: dict[int, int] = {}
@@ -59,17 +61,19 @@ class Watch:
 
     def dead(self) -> dict[int, int]:
         """The process numbers, by rank, of those that have ended."""
-        ranks = {self._ranks[descriptor] for descriptor, _ in self._poll.poll(0)}
+        with self._polling:
+            ranks = {self._ranks[descriptor] for descriptor, _ in self._poll.poll(0)}
         ranks |= {rank for rank, process in self._listed.items() if _started(process.pid) != process.started}
         return {rank: self._pids[rank] for rank in ranks}
 
     def close(self) -> None:
         """Watch nobody any more."""
-        for descriptor in self._ranks:
-            with suppress(OSError):
-                self._poll.unregister(descriptor)
-                os.close(descriptor)
-        self._ranks, self._listed = {}, {}
+        with self._polling:
+            for descriptor in self._ranks:
+                with suppress(OSError):
+                    self._poll.unregister(descriptor)
+                    os.close(descriptor)
+            self._ranks, self._listed = {}, {}
 
     __del__ = close
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,3 +70,10 @@ def test_watching_leaves_no_descriptor_open(child):
     Watch({1: described(child)}).close()
     Watch({1: described(child)})
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_several_threads_may_look_at_once(way, child):
+    watch = Watch({1: described(child)})
+    with ThreadPoolExecutor(4) as threads:  # poll lets other threads run, and refuses a second caller
+        assert not any(threads.map(lambda _: watch.dead(), range(20000)))
+    watch.close()
