@@ -1,212 +1,184 @@
-"""Convolution on the CPU: columns of a few images at a time, which stay in cache, and one GEMM for each.
+"""Convolution on the CPU: products over the places of an image under the kernel, read where they are.
 
-Arrays are (N, H, W, C) inside. With K = KH KW C, the columns of a block of images are a matrix (images OH OW, K),
-and the output is columns @ weight (K, O). Where there is a bias, a column of ones carries it through the forward
-GEMM and its gradient through the weight's. Columns that are no larger than the output (a first layer of few
-channels) are kept for backward; others are made again, which is cheaper than the memory.
+Arrays are (N, D, H, W, C) inside, and results have such strides under the shape (N, C, ...) that users see. The loops
+are those of `correlate`, the tables they go by are made in `conv_plan` once for each geometry.
 """
 
 from __future__ import annotations
 
-from functools import cache
+import math
 from typing import Any
 
 import numpy as np
 
-from .jit import jit
+from .conv_plan import Geometry, Pass, forward, input_gradient, weight_gradient
+from .correlate import PART, TOGETHER, column_sums, correlate, lay_out, weigh
+from .cpu_matmul import matmul
+from .depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
+from .gemm import LINE
+from .threads import shared
+from .tile import ROWS
+from .vectors import BYTES
 
-_BLOCK = 1 << 18  # bytes of columns at a time: what a core's second-level cache holds beside the weight
-
-
-@cache
-def _kernels() -> tuple[Any, Any]:
-    """The two compiled loops; compiled at the first convolution."""
-    # x is (n, h, w c) here: with no dilation the kw c numbers of a kernel row lie side by side. Indices are unsigned
-    # so that numba need not ask whether they count from the end.
-
-    @jit
-    def im2col(x, columns, c, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
-        n, h, wc = x.shape
-        w = wc // c
-        run = kw * c
-        row = np.uint64(0)
-        for b in range(n):
-            for i in range(oh):
-                for j in range(ow):
-                    z0 = j * sw - pw
-                    whole = dw == 1 and z0 >= 0 and z0 + kw <= w
-                    k = np.uint64(0)
-                    for u in range(kh):
-                        y = i * sh - ph + u * dh
-                        if y < 0 or y >= h:
-                            for q in range(np.uint64(run)):
-                                columns[row, k + q] = 0
-                        elif whole:
-                            source = x[b, y, z0 * c : z0 * c + run]
-                            for q in range(np.uint64(run)):
-                                columns[row, k + q] = source[q]
-                        else:
-                            for v in range(kw):
-                                z = z0 + v * dw
-                                at = k + np.uint64(v * c)
-                                if 0 <= z < w:
-                                    for q in range(c):
-                                        columns[row, at + np.uint64(q)] = x[b, y, z * c + q]
-                                else:
-                                    for q in range(c):
-                                        columns[row, at + np.uint64(q)] = 0
-                        k += np.uint64(run)
-                    row += np.uint64(1)
-
-    @jit
-    def col2im(columns, x, c, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow):
-        n, h, wc = x.shape
-        w = wc // c
-        run = kw * c
-        row = np.uint64(0)
-        for b in range(n):
-            for i in range(oh):
-                for j in range(ow):
-                    z0 = j * sw - pw
-                    whole = dw == 1 and z0 >= 0 and z0 + kw <= w
-                    k = np.uint64(0)
-                    for u in range(kh):
-                        y = i * sh - ph + u * dh
-                        if 0 <= y < h:
-                            if whole:
-                                target = x[b, y, z0 * c : z0 * c + run]
-                                for q in range(np.uint64(run)):
-                                    target[q] += columns[row, k + q]
-                            else:
-                                for v in range(kw):
-                                    z = z0 + v * dw
-                                    if 0 <= z < w:
-                                        at = k + np.uint64(v * c)
-                                        for q in range(c):
-                                            x[b, y, z * c + q] += columns[row, at + np.uint64(q)]
-                        k += np.uint64(run)
-                    row += np.uint64(1)
-
-    return im2col, col2im
+WIDEST = 512  # bytes of a place's gradient that are read where they are
 
 
-class _Geometry:
-    """Shapes of one convolution, and how many images make a block."""
-
-    def __init__(self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any) -> None:
-        self.n, self.c, h, w = x.shape
-        self.o, _, self.kh, self.kw = weight.shape
-        self.oh = (h + 2 * padding[0] - dilation[0] * (self.kh - 1) - 1) // stride[0] + 1
-        self.ow = (w + 2 * padding[1] - dilation[1] * (self.kw - 1) - 1) // stride[1] + 1
-        self.k = self.kh * self.kw * self.c
-        self.places = self.oh * self.ow
-        self.loops = (self.c, self.kh, self.kw, *stride, *padding, *dilation, self.oh, self.ow)
-        self.width = self.k + (bias is not None)
-        self.images = max(1, min(self.n, _BLOCK // max(1, self.places * self.width * x.itemsize)))
-
-    def blocks(self) -> Any:
-        """(first image, last + 1) of each block."""
-        return ((a, min(a + self.images, self.n)) for a in range(0, self.n, self.images))
-
-    def columns(self, dtype: Any, images: int) -> np.ndarray:
-        """Room for the columns of that many images, and the column of ones."""
-        out = np.empty((images * self.places, self.width), dtype)
-        out[:, self.k :] = 1
-        return out
+def geometry(shape: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Geometry:
+    """That of images of a shape (N, C, [D], H, W) and a weight (O, C / groups, [KD], KH, KW)."""
+    flat = (1,) * (5 - len(shape))
+    nothing = (0,) * len(flat)
+    return Geometry(
+        *(shape[0], (*flat, *shape[2:]), shape[1], weight.shape[0], (*flat, *weight.shape[2:])),
+        *((*flat, *stride), (*nothing, *padding), (*flat, *dilation), groups, weight.itemsize),
+    )
 
 
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """(N, C, ...) as contiguous (N, ..., C)."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
-def _rows(images: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) as (N, H, W C): what the loops walk over."""
-    return images.reshape(*images.shape[:2], -1)
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(x, -1, 1)
 
 
-def _matrix(weight: np.ndarray) -> np.ndarray:
-    """The weight as (K, O), rows in the columns' order."""
-    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
+def _panels(n: int, terms: int, columns: int, dtype: Any) -> np.ndarray:
+    """Room for n matrices (terms, columns) as panels, which begin a line of the cache."""
+    wide = 2 * BYTES // dtype.itemsize
+    shape = (n, -(-columns // wide), terms, wide)
+    room = np.empty(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : len(room) - LINE + start].view(dtype).reshape(shape)
 
 
-class _Conv2d:
-    """Kernel `conv2d`: see `ops/fused.py` for the interface, `ops/conv.py` for the shapes."""
+def _gathered(
+    g: Geometry, plan: Pass, images: np.ndarray, weight: np.ndarray, start: np.ndarray, out: np.ndarray, back: bool
+) -> np.ndarray:
+    """out (N, ..., made), from images (N, ..., read), by a plan for it. back: from outputs to inputs."""
+    weight = np.ascontiguousarray(weight)
+    mine, made = g.channels // g.groups, g.outputs // g.groups
+    whole = mine * g.taps  # numbers of an output's kernel
+    read, columns, row, column = (made, mine, whole, g.taps) if back else (mine, made, g.taps, whole)
+    panels = _panels(g.groups, g.taps * read, columns, weight.dtype)
+    parts = plan.parts.copy()
+    for i in range(g.groups):
+        lay_out(weight.reshape(-1), plan.order, read, columns, row, column, i * made * whole, panels[i])
+        parts[i :: g.groups, PART.index("b")] = panels[i].ctypes.data
+    parts[:, PART.index("panel")] = panels.strides[1]
+    if not plan.whole:
+        out[...] = start
+
+    def some(first: int, last: int) -> None:
+        correlate(
+            *(weight.dtype.type(0), last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
+            *(parts, plan.step, start.ctypes.data, out.ctypes.data + first * out.strides[0], out.strides[0]),
+        )
+
+    shared(len(images), TOGETHER, some)
+    return out
+
+
+def conv_forward(g: Geometry, images: np.ndarray, weight: np.ndarray, bias: Any) -> np.ndarray:
+    """images (N, ..., C) -> (N, ..., O)."""
+    if g.depthwise:
+        return depthwise_forward(g, images, weight, bias)
+    if g.pointwise:
+        return matmul(images, weight.reshape(g.outputs, g.channels).T, bias)
+    start = np.zeros(g.outputs, weight.dtype) if bias is None else np.ascontiguousarray(bias)
+    out = np.empty((len(images), *g.out[5 - images.ndim :], g.outputs), weight.dtype)
+    return _gathered(g, forward(g), images, weight, start, out, False)
+
+
+def conv_input_gradient(g: Geometry, grad: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """grad (N, ..., O) -> (N, ..., C)."""
+    if g.depthwise:
+        return depthwise_input_gradient(g, grad, weight)
+    if g.pointwise:
+        return matmul(grad, weight.reshape(g.outputs, g.channels))
+    out = np.empty((len(grad), *g.space[5 - grad.ndim :], g.channels), grad.dtype)
+    return _gathered(g, input_gradient(g), grad, weight, np.zeros(g.channels, grad.dtype), out, True)
+
+
+def conv_weight_gradient(g: Geometry, images: np.ndarray, grad: np.ndarray, shape: Any) -> np.ndarray:
+    """images (N, ..., C), grad (N, ..., O) -> an array of the weight's shape."""
+    if g.depthwise:
+        return depthwise_weight_gradient(g, images, grad, shape)
+    if g.pointwise:
+        return matmul(grad.reshape(-1, g.outputs).T, images.reshape(-1, g.channels)).reshape(shape)
+    plan, mine, made = weight_gradient(g), g.channels // g.groups, g.outputs // g.groups
+    row = g.outputs * g.size
+    sums = []
+
+    def some(first: int, last: int) -> None:
+        out = np.zeros((g.groups, g.taps, mine, made), grad.dtype)
+        sums.append((first, out))
+        weigh(
+            *(grad.dtype.type(0), last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
+            *(plan.parts, plan.step, grad.ctypes.data + first * grad.strides[0], grad.strides[0], row),
+            *(int(row > WIDEST or made * g.size % BYTES != 0), out.ctypes.data),
+        )
+
+    shared(len(images), 1, some)
+    out, *others = (part for _, part in sorted(sums, key=lambda part: part[0]))  # always added in the same order
+    for other in others:
+        out += other
+    return out.transpose(0, 3, 2, 1).reshape(shape)
+
+
+class _Conv:
+    """Kernels `conv2d` and `conv3d`: see `ops/fused.py` for the interface, `ops/conv.py` for the shapes."""
 
     keeps_output = False
 
     def accepts(self, x: Any, weight: Any, bias: Any, *, groups: int, **_: Any) -> bool:
         same = x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
-        return groups == 1 and same and x.dtype in (np.float32, np.float64) and x.size > 0
+        return same and fills_tiles(weight, groups) and x.dtype in (np.float32, np.float64) and x.size > 0
 
-    def forward(
-        self, x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int
-    ) -> tuple[Any, Any]:
-        g = _Geometry(x, weight, bias, stride, padding, dilation)
-        im2col, _ = _kernels()
-        images = _rows(_channels_last(x))
-        matrix = np.empty((g.width, g.o), x.dtype)
-        matrix[: g.k] = _matrix(weight)
-        if bias is not None:
-            matrix[-1] = bias
-        kept = g.width <= g.o
-        columns = g.columns(x.dtype, g.n if kept else g.images)
-        out = np.empty((g.n, g.oh, g.ow, g.o), x.dtype)
-        flat = out.reshape(-1, g.o)
-        for a, b in g.blocks():
-            part = columns[a * g.places : b * g.places] if kept else columns[: (b - a) * g.places]
-            im2col(images[a:b], part, *g.loops)
-            np.matmul(part, matrix, out=flat[a * g.places : b * g.places])
-        return out.transpose(0, 3, 1, 2), (images, columns if kept else None)
+    def forward(self, x: Any, weight: Any, bias: Any, *, padding: Any, **options: Any) -> tuple[Any, Any]:
+        images, padding = _images(x, padding)
+        g = geometry((*images.shape[:1], images.shape[-1], *images.shape[1:-1]), weight, padding=padding, **options)
+        return _channels_first(conv_forward(g, images, weight, bias)), (images, g)
 
     def backward(
-        self,
-        grad: Any,
-        needs: Any,
-        residuals: Any,
-        x: Any,
-        weight: Any,
-        bias: Any,
-        *,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
+        self, grad: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, *, padding: Any, **options: Any
     ) -> list:
-        g = _Geometry(x, weight, bias, stride, padding, dilation)
-        flat = _channels_last(grad).reshape(-1, g.o)
-        gw = gb = None
-        if needs[1] or needs[2]:
-            images, kept = residuals
-            both = self._weight_gradient(g, images, kept, flat)
-            gw = both[: g.k].reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1) if needs[1] else None
-            gb = both[-1] if needs[2] else None
-        return [self._input_gradient(g, weight, flat, x.shape) if needs[0] else None, gw, gb]
-
-    def _weight_gradient(self, g: _Geometry, images: Any, kept: Any, flat: Any) -> np.ndarray:
-        """(K, O), the weight's gradient, and a last row for a bias."""
-        if kept is not None:
-            return kept.T @ flat
-        im2col, _ = _kernels()
-        columns = g.columns(flat.dtype, g.images)
-        total = np.zeros((g.width, g.o), flat.dtype)
-        for a, b in g.blocks():
-            part = columns[: (b - a) * g.places]
-            im2col(images[a:b], part, *g.loops)
-            total += part.T @ flat[a * g.places : b * g.places]
-        return total
-
-    def _input_gradient(self, g: _Geometry, weight: Any, flat: Any, shape: Any) -> np.ndarray:
-        _, col2im = _kernels()
-        matrix = np.ascontiguousarray(_matrix(weight).T)
-        columns = np.empty((g.images * g.places, g.k), flat.dtype)
-        n, c, h, w = shape
-        out = np.zeros((n, h, w, c), flat.dtype)
-        rows = _rows(out)
-        for a, b in g.blocks():
-            part = columns[: (b - a) * g.places]
-            np.matmul(flat[a * g.places : b * g.places], matrix, out=part)
-            col2im(part, rows[a:b], *g.loops)
-        return out.transpose(0, 3, 1, 2)
+        (images, g), flat = residuals, channels_last(grad)
+        gx = gw = gb = None
+        if needs[0]:
+            gx = conv_input_gradient(g, flat, weight)
+            if gx.shape[1:-1] != x.shape[2:]:
+                gx = gx[(slice(None), *_inside(x.shape[2:], padding))]
+            gx = _channels_first(gx)
+        if needs[1]:
+            gw = conv_weight_gradient(g, images, flat, weight.shape)
+        if needs[2]:
+            gb = np.zeros(g.outputs, grad.dtype)
+            column_sums(flat.reshape(len(flat), -1, g.outputs), gb)
+        return [gx, gw, gb]
 
 
-KERNEL = _Conv2d()
+def fills_tiles(weight: Any, groups: int) -> bool:
+    """Whether a group has more than one channel and output, or each channel a kernel of its own."""
+    made, mine = weight.shape[0] // groups, weight.shape[1]
+    return groups == 1 or (mine > 1 and made > 1) or (mine == made == 1)
+
+
+def _inside(space: Any, padding: Any) -> tuple[slice, ...]:
+    return tuple(slice(p, p + n) for n, p in zip(space, padding, strict=True))
+
+
+def _images(x: Any, padding: Any) -> tuple[np.ndarray, Any]:
+    """x as (N, ..., C), and the padding that is left to do.
+
+    Images of few channels get their zeros here: it costs little, and the weight's gradient, whose rows are the
+    channels of one place of the kernel where the border matters, then has full tiles.
+    """
+    if x.shape[1] >= ROWS or not any(padding):
+        return channels_last(x), padding
+    space = [n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)]
+    out = np.zeros((x.shape[0], *space, x.shape[1]), x.dtype)
+    out[(slice(None), *_inside(x.shape[2:], padding))] = np.moveaxis(x, 1, -1)
+    return out, (0,) * len(padding)
+
+
+KERNEL = _Conv()

@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_conv import KERNEL as CONV
-from .cpu_conv import _channels_last, _Geometry, _rows
+from .conv_plan import Geometry
+from .cpu_conv import channels_last, conv_forward, conv_input_gradient, conv_weight_gradient, fills_tiles, geometry
 
 
-def _geometry(x: Any, weight: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any) -> tuple[Any, Any]:
-    """The convolution that takes y to x, and the shape of y."""
+def _geometry(
+    x: Any, weight: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: int
+) -> Geometry:
+    """That of the convolution that takes y to x."""
     places = zip(x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation, strict=True)
     plane = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in places]
-    shape = (x.shape[0], weight.shape[1], *plane)
-    return _Geometry(np.broadcast_to(np.zeros((), x.dtype), shape), weight, None, stride, padding, dilation), shape
+    return geometry((x.shape[0], weight.shape[1] * groups, *plane), weight, stride, padding, dilation, groups)
 
 
 class _ConvTranspose2d:
-    """Kernel `conv_transpose2d`: see `ops/fused.py` for the interface, `ops/conv_transpose.py` for the shapes."""
+    """Kernels `conv_transpose2d`, `conv_transpose3d`: see `ops/fused.py` and `ops/conv_transpose.py`."""
 
     keeps_output = False
 
@@ -32,28 +33,19 @@ class _ConvTranspose2d:
     ) -> bool:
         same = x.dtype == weight.dtype and (bias is None or bias.dtype == x.dtype)
         whole = all(e < s for e, s in zip(output_padding, stride, strict=True))  # else y has more places than x
-        return groups == 1 and same and whole and x.dtype in (np.float32, np.float64) and x.size > 0
+        return fills_tiles(weight, groups) and same and whole and x.dtype in (np.float32, np.float64) and x.size > 0
 
-    def forward(self, x: Any, weight: Any, bias: Any, *, groups: int, **options: Any) -> tuple[Any, Any]:
-        g, shape = _geometry(x, weight, **options)
-        out = CONV._input_gradient(g, weight, _channels_last(x).reshape(-1, g.o), shape)
+    def forward(self, x: Any, weight: Any, bias: Any, **options: Any) -> tuple[Any, Any]:
+        out = conv_input_gradient(_geometry(x, weight, **options), channels_last(x), weight)
         if bias is not None:
-            out += bias[:, None, None]
-        return out, None
+            out += bias
+        return np.moveaxis(out, -1, 1), None
 
-    def backward(
-        self, grad: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, *, groups: int, **options: Any
-    ) -> list:
-        g, _ = _geometry(x, weight, **options)
-        gx = gw = None
-        if needs[0]:
-            there = {name: options[name] for name in ("stride", "padding", "dilation")}
-            gx = CONV.forward(grad, weight, None, groups=1, **there)[0]
-        if needs[1]:
-            flat = _channels_last(x).reshape(-1, g.o)
-            whole = CONV._weight_gradient(g, _rows(_channels_last(grad)), None, flat)
-            gw = whole.reshape(g.kh, g.kw, g.c, g.o).transpose(3, 2, 0, 1)
-        return [gx, gw, grad.sum(axis=(0, 2, 3)) if needs[2] else None]
+    def backward(self, grad: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, **options: Any) -> list:
+        g, flat = _geometry(x, weight, **options), channels_last(grad)
+        gx = np.moveaxis(conv_forward(g, flat, weight, None), -1, 1) if needs[0] else None
+        gw = conv_weight_gradient(g, flat, channels_last(x), weight.shape) if needs[1] else None
+        return [gx, gw, grad.sum(axis=(0, *range(2, grad.ndim))) if needs[2] else None]
 
 
 KERNEL = _ConvTranspose2d()

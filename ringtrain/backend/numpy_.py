@@ -16,7 +16,10 @@ _PROVIDERS = {
     "layer_norm": "cpu_normalize:LAYER_NORM",
     "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
+    "conv3d": "cpu_conv:KERNEL",
     "conv_transpose2d": "cpu_conv_transpose:KERNEL",
+    "conv_transpose3d": "cpu_conv_transpose:KERNEL",
+    "matmul": "cpu_matmul:matmul",
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
@@ -25,7 +28,7 @@ _PROVIDERS = {
     "square_sum": "cpu_norm:KERNEL",
     "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "rnn"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "matmul", "rnn"}  # those that need numba
 
 
 class NumpyBackend(Backend):

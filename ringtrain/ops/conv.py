@@ -1,7 +1,7 @@
 """Convolution in one, two and three dimensions (cross-correlation, as every framework means it).
 
-There is one kernel, in two dimensions. One dimension is an image of one row; in three the places of the kernel
-along depth become channels. Tensors are (N, C, H, W) to the user; the CPU kernel gives its results (N, H, W, C)
+One dimension is an image of one row. Where there is no kernel for three, the places of the kernel along depth become
+channels of images. Tensors are (N, C, H, W) to the user; the CPU kernel gives its results (N, H, W, C)
 strides under that shape, which elementwise ops keep, so that a stack of layers never rearranges its activations.
 """
 
@@ -50,6 +50,37 @@ def _composed(
 
 
 _conv2d = fused("conv2d", _composed)
+
+
+def _composed3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, int, int],
+    padding: tuple[int, int, int],
+    dilation: tuple[int, int, int],
+    groups: int,
+) -> Tensor:
+    """Images of each depth, with what the kernel sees along depth as channels."""
+    n, c = x.shape[:2]
+    o, cg, kd, kh, kw = weight.shape
+    x = transpose(pad_axes(x, [(padding[0], padding[0]), (0, 0), (0, 0)]), (0, 2, 1, 3, 4))
+    depth = output_length(x.shape[1], kd, stride[0], 0, dilation[0])
+    seen = stack(taps(x, 1, kd, stride[0], dilation[0], depth), axis=2)  # (N, OD, KD, C, H, W)
+    if groups > 1:  # channels of one group side by side
+        seen = transpose(
+            reshape(seen, (n, depth, kd, groups, cg, *seen.shape[4:])),
+            (0, 1, 3, 2, 4, 5, 6),
+        )
+    images = reshape(seen, (n * depth, kd * c, *seen.shape[-2:]))
+    kernels = reshape(transpose(weight, (0, 2, 1, 3, 4)), (o, kd * cg, kh, kw))
+    flat = {"stride": stride[1:], "padding": padding[1:], "dilation": dilation[1:], "groups": groups}
+    out = _conv2d(images, kernels, bias, **flat)
+    return transpose(reshape(out, (n, depth, *out.shape[1:])), (0, 2, 1, 3, 4))
+
+
+_conv3d = fused("conv3d", _composed3d)
 
 
 def padding_of(name: str, padding: Padding, kernel: Any, stride: Any, dilation: Any) -> list[tuple[int, int]]:
@@ -137,40 +168,22 @@ def _conv(
 
 def correlate(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
     """A convolution whose arguments have been checked; widths (before, after) of zeros for each axis."""
-    return (_one, _two, _three)[weight.ndim - 3](x, weight, bias, stride, widths, dilation, groups)
+    return (_one if weight.ndim == 3 else _direct)(x, weight, bias, stride, widths, dilation, groups)
 
 
-def _two(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
-    """Two dimensions, by the kernel; what one side has more of padding than the other is put there first."""
-    (top, bottom), (left, right) = widths
-    padding = (min(top, bottom), min(left, right))
-    if top != bottom or left != right:
-        x = pad_axes(x, [(top - padding[0], bottom - padding[0]), (left - padding[1], right - padding[1])])
-    return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _direct(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
+    """Two or three dimensions; what one side has more of padding than the other is put there first."""
+    padding = tuple(min(pair) for pair in widths)
+    if any(a != b for a, b in widths):
+        x = pad_axes(x, [(a - p, b - p) for (a, b), p in zip(widths, padding, strict=True)])
+    conv = _conv2d if weight.ndim == 4 else _conv3d
+    return conv(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def _one(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
     """One dimension, as an image of one row."""
     row = (as_two(x), as_two(weight), bias, (1, *stride), [(0, 0), *widths], (1, *dilation), groups)
-    return as_one(_two(*row))
-
-
-def _three(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilation: Any, groups: int) -> Tensor:
-    """Three dimensions: images of each depth, with what the kernel sees along depth as channels."""
-    n, c = x.shape[:2]
-    o, cg, kd, kh, kw = weight.shape
-    x = transpose(pad_axes(x, [widths[0], (0, 0), (0, 0)]), (0, 2, 1, 3, 4))
-    depth = (x.shape[1] - dilation[0] * (kd - 1) - 1) // stride[0] + 1
-    seen = stack(taps(x, 1, kd, stride[0], dilation[0], depth), axis=2)  # (N, OD, KD, C, H, W)
-    if groups > 1:  # channels of one group side by side
-        seen = transpose(
-            reshape(seen, (n, depth, kd, groups, cg, *seen.shape[4:])),
-            (0, 1, 3, 2, 4, 5, 6),
-        )
-    images = reshape(seen, (n * depth, kd * c, *seen.shape[-2:]))
-    kernels = reshape(transpose(weight, (0, 2, 1, 3, 4)), (o, kd * cg, kh, kw))
-    out = _two(images, kernels, bias, stride[1:], widths[1:], dilation[1:], groups)
-    return transpose(reshape(out, (n, depth, *out.shape[1:])), (0, 2, 1, 3, 4))
+    return as_one(_direct(*row))
 
 
 def conv1d(

@@ -2,7 +2,7 @@
 input's.
 
 It is a convolution too: of the input with stride - 1 zeros between its elements, with the kernel turned round. A
-backend's kernel in two dimensions need not multiply those zeros.
+backend's kernel need not multiply those zeros.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def _composed(
 
 
 _conv_transpose2d = fused("conv_transpose2d", _composed)
+_conv_transpose3d = fused("conv_transpose3d", _composed)
 
 
 def _one(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **options: tuple[int, ...]) -> Tensor:
@@ -98,7 +99,7 @@ def _conv_transpose(
     if accumulator is not None:
         parts = [None if t is None else t.astype(accumulator) for t in parts]
     options: Any = {"stride": step, "padding": edge, "output_padding": extra, "dilation": gap, "groups": groups}
-    out = (_one, _conv_transpose2d, _composed)[dims - 1](*parts, **options)
+    out = (_one, _conv_transpose2d, _conv_transpose3d)[dims - 1](*parts, **options)
     return out if accumulator is None else out.astype(x.dtype)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import taped
+from ..backend import of
 from ..backend.meta import MetaArray
 from ..dtypes import wide
 from ..tensor import Tensor
@@ -30,8 +31,10 @@ def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
 
 
 def _matmul(xp: Any, a: Any, b: Any) -> Any:
+    """The product, by the backend's own kernel where it has one: kernel(a, b, bias or None)."""
     (a, b), dtype = _wide(xp, a, b)
-    out = xp.matmul(a, b)
+    kernel = None if xp is taped else of(a).kernel("matmul")
+    out = xp.matmul(a, b) if kernel is None else kernel(a, b)
     return out if dtype is None else out.astype(dtype)
 
 
@@ -74,6 +77,9 @@ register("matmul", matmul)
 
 
 def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    kernel = None if bias is None or not bias.dtype == weight.dtype == x.dtype else of(x).kernel("matmul")
+    if kernel is not None and wide(x.dtype) is None:
+        return kernel(x, weight.T, bias)
     out = _matmul(xp, x, weight.T)
     if bias is None:
         return out

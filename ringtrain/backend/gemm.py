@@ -1,0 +1,110 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
+"""Matrix products, compiled: strips of the matrices laid out for the tile, then tile after tile.
+
+A panel is two vectors of columns of `b`, row after row, zeros past the last column; it starts a line of the cache.
+Matrices are given by an address and the distances, in bytes, from row to row and from column to column, of which one
+is the size of a number.
+
+Importing it loads numba: import it only when used.
+"""
+
+import numpy as np
+
+from .jit import jit
+from .tile import ROWS, product
+from .vectors import BYTES, move, size_of, turn
+
+DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
+BLOCK = 32 * ROWS  # rows of a transposed `a` laid out at a time
+LINE = 64
+SLACK = 4096  # bytes behind what is laid out: vectors at its end are written whole
+
+
+@jit
+def aligned(room):
+    """The first address in some bytes at which a line of the cache begins: vectors that span two lines are slow."""
+    return (room.ctypes.data + LINE - 1) // LINE * LINE
+
+
+@jit
+def pack_panel(zero, b, b_row, b_col, depth, columns, panel):
+    """Lay out a panel of `depth` rows and up to two vectors of columns."""
+    size = size_of(zero)
+    lanes = BYTES // size
+    for v in range(2):
+        left, source, target = columns - v * lanes, b + v * lanes * b_col, panel + v * BYTES
+        if b_col == size or left <= 0:
+            for k in range(depth):
+                move(zero, source + k * b_row, target + 2 * BYTES * k, left)
+        else:
+            for k in range(0, depth, lanes):
+                turn(zero, source + k * b_row, b_col, left, depth - k, target + 2 * BYTES * k, 2 * BYTES)
+
+
+@jit
+def pack_panels(zero, b, b_row, b_col, depth, columns, panels):
+    """Lay out a whole matrix: its panels one after the other."""
+    wide = 2 * BYTES // size_of(zero)
+    for j in range(0, columns, wide):
+        pack_panel(zero, b + j * b_col, b_row, b_col, depth, columns - j, panels + j // wide * 2 * BYTES * depth)
+
+
+@jit
+def pack_rows(zero, a, a_col, rows, depth, block):
+    """Lay out a matrix whose columns are contiguous, in strips of ROWS rows; returns the distance between strips.
+
+    Strips do not lie a power of two apart, which would send all their first lines to the same place of a cache.
+    """
+    size = size_of(zero)
+    lanes = BYTES // size
+    strip = depth * ROWS * size + LINE
+    for k in range(depth):
+        for i in range(0, rows, ROWS):
+            source, target = a + i * size + k * a_col, block + i // ROWS * strip + k * ROWS * size
+            for v in range(0, ROWS, lanes):
+                move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
+    return strip
+
+
+@jit
+def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves, c, c_row):
+    """c (m, n) = start + a (m, k) @ b (k, n).
+
+    b_panel  0, or the distance between panels where b has been laid out by `pack_panels`
+    start    as in `product`: a row to begin with (moves 0), or c itself (moves 1)
+    """
+    size = size_of(zero)
+    wide = 2 * BYTES // size
+    flat = a_col == size
+    rows, c_rows, runs = np.empty(m, np.int64), np.arange(m) * c_row, np.zeros(1, np.int64)
+    for i in range(m):
+        rows[i] = i * a_row
+    run, deepest = runs.ctypes.data, min(k, DEPTH)
+    block = m if flat else min(m, BLOCK)
+    room = np.empty(0 if flat else (block + ROWS) * (deepest * size + LINE) + SLACK, np.uint8)
+    strip = np.empty(0 if b_panel else 2 * BYTES * deepest + SLACK, np.uint8)
+    left, panel = aligned(room), aligned(strip)
+    for k0 in range(0, k, DEPTH):
+        depth = min(DEPTH, k - k0)
+        if k0:
+            start, moves = c, 1
+        for i0 in range(0, m, block):
+            high = min(block, m - i0)
+            if flat:
+                place, step = a + i0 * a_row + k0 * size, size
+            else:
+                distance = pack_rows(zero, a + i0 * size + k0 * a_col, a_col, high, depth, left)
+                place, step = left, ROWS * size
+                for i in range(high):
+                    rows[i] = i // ROWS * distance + i % ROWS * size
+            for j in range(0, n, wide):
+                if b_panel:
+                    panel = b + j // wide * b_panel + k0 * 2 * BYTES
+                else:
+                    pack_panel(zero, b + k0 * b_row + j * b_col, b_row, b_col, depth, n - j, panel)
+                product(
+                    *(zero, place, rows.ctypes.data, high, step, run, run, 1, depth, panel, 2 * BYTES, 0),
+                    *(start + moves * i0 * c_row + j * size, moves, c + i0 * c_row + j * size, c_rows.ctypes.data),
+                    min(wide, n - j),
+                )

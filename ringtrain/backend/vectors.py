@@ -1,0 +1,163 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
+"""Vectors of the processor in compiled code, for loops that LLVM does not turn into vectors by itself.
+
+Addresses are integers, distances are in bytes; a number `zero` says of which dtype the vectors are.
+
+Importing it loads numba: import it only when used.
+"""
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _registers() -> tuple[int, int]:
+    """(bytes of a vector, how many of them there are registers for) on the processor that numba compiles for."""
+    if config.CPU_FEATURES is None:
+        features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    else:  # NUMBA_CPU_FEATURES, as "+avx2,-fma"
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    if {"avx512f", "avx512vl"} <= features:
+        return 64, 32
+    if {"avx2", "fma"} <= features:
+        return 32, 16
+    return 16, 32 if "neon" in features else 16
+
+
+BYTES, REGISTERS = _registers()
+WORD, BYTE = ir.IntType(64), ir.IntType(8)
+_INDEX = ir.IntType(32)
+
+
+class Writer:
+    """Writes vectors of one kind into the function that is being built."""
+
+    def __init__(self, context, builder, kind):
+        self.builder, self.item = builder, context.get_value_type(kind)
+        self.size = kind.bitwidth // 8
+        self.lanes = BYTES // self.size
+        self.vector = ir.VectorType(self.item, self.lanes)
+        self.suffix = f"v{self.lanes}f{kind.bitwidth}"
+
+    def _call(self, name, result, *args):
+        signature = ir.FunctionType(result, [a.type for a in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), args)
+
+    def at(self, address, kind):
+        return self.builder.inttoptr(address, kind.as_pointer())
+
+    def masks(self, count, vectors):
+        """For each of some vectors, which lanes lie before `count`."""
+        b, word = self.builder, ir.VectorType(WORD, self.lanes)
+        whole = self.spread(count, word)
+        lanes = [ir.Constant(word, [v * self.lanes + i for i in range(self.lanes)]) for v in range(vectors)]
+        return [b.icmp_signed("<", lane, whole) for lane in lanes]
+
+    def spread(self, value, vector):
+        """One number in every lane."""
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(_INDEX, 0))
+        zeros = ir.Constant(ir.VectorType(_INDEX, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def load(self, address):
+        out = self.builder.load(self.at(address, self.vector))
+        out.align = self.size
+        return out
+
+    def load_lanes(self, address, mask):
+        at, align = self.at(address, self.vector), ir.Constant(_INDEX, self.size)
+        name = f"llvm.masked.load.{self.suffix}.p0{self.suffix}"
+        return self._call(name, self.vector, at, align, mask, ir.Constant(self.vector, [0.0] * self.lanes))
+
+    def transposed(self, square):
+        """The columns of a square matrix, given by its rows: log2(lanes) rounds that each shuffle pairs of rows."""
+        for _ in range(self.lanes.bit_length() - 1):
+            half, out = self.lanes // 2, []
+            for x, y in zip(square[:half], square[half:], strict=True):
+                for start in (0, half):  # x and y, a number of each in turn
+                    picks = [start + i // 2 + self.lanes * (i % 2) for i in range(self.lanes)]
+                    picks = ir.Constant(ir.VectorType(_INDEX, self.lanes), picks)
+                    out.append(self.builder.shuffle_vector(x, y, picks))
+            square = out
+        return square
+
+    def store_lanes(self, value, address, mask):
+        at, align = self.at(address, self.vector), ir.Constant(_INDEX, self.size)
+        self._call(f"llvm.masked.store.{self.suffix}.p0{self.suffix}", ir.VoidType(), value, at, align, mask)
+
+    def multiply_add(self, x, y, z):
+        return self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, z)
+
+
+@intrinsic
+def size_of(typingctx, zero):
+    """The bytes of a number."""
+
+    def codegen(context, build, signature, args):
+        return ir.Constant(WORD, zero.bitwidth // 8)
+
+    return types.int64(zero), codegen
+
+
+@intrinsic
+def number_at(typingctx, address):
+    """The int64 at an address."""
+
+    def codegen(context, build, signature, args):
+        return build.load(build.inttoptr(args[0], WORD.as_pointer()))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def fetch(typingctx, address):
+    """Ask for a line of memory to be brought to the core's own cache."""
+
+    def codegen(context, build, signature, args):
+        kinds = [BYTE.as_pointer(), _INDEX, _INDEX, _INDEX]
+        function = ir.FunctionType(ir.VoidType(), kinds)
+        line = build.inttoptr(args[0], BYTE.as_pointer())
+        read, second, data = (ir.Constant(_INDEX, n) for n in (0, 2, 1))
+        name = "llvm.prefetch.p0i8"
+        build.call(cgutils.get_or_insert_function(build.module, function, name), [line, read, second, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def move(typingctx, zero, source, target, count):
+    """Copy a vector's first `count` numbers; zeros behind them, to the end of the vector."""
+
+    def codegen(context, build, signature, args):
+        w = Writer(context, build, zero)
+        value = w.load_lanes(args[1], w.masks(args[3], 1)[0])
+        build.store(value, w.at(args[2], w.vector)).align = w.size
+        return context.get_dummy_value()
+
+    return types.void(zero, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def turn(typingctx, zero, source, distance, rows, columns, target, gap):
+    """Transpose a square of as many rows as a vector has lanes; zeros in place of what lies past rows and columns."""
+
+    def codegen(context, build, signature, args):
+        w = Writer(context, build, zero)
+        _, source, distance, rows, columns, target, gap = args
+        mask, nothing = w.masks(columns, 1)[0], ir.Constant(ir.VectorType(ir.IntType(1), w.lanes), [0] * w.lanes)
+        square = []
+        for i in range(w.lanes):
+            i = ir.Constant(WORD, i)
+            there = build.select(build.icmp_signed("<", i, rows), mask, nothing)
+            square.append(w.load_lanes(build.add(source, build.mul(i, distance)), there))
+        for i, row in enumerate(w.transposed(square)):
+            place = build.add(target, build.mul(ir.Constant(WORD, i), gap))
+            build.store(row, w.at(place, w.vector)).align = w.size
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 6), codegen

@@ -1,0 +1,230 @@
+"""Compiled products and convolutions at sizes that fill tiles partly, against NumPy and the composed form."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ringtrain as rt
+from ringtrain.backend import cpu_matmul, get, threads
+from ringtrain.ops import conv, conv_transpose
+
+EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).eps}
+
+
+def bound(dtype, magnitudes, terms):
+    """How far a sum of that many products, whose absolute values add up to `magnitudes`, may be off (Higham 2002)."""
+    return EPS[dtype] * terms * magnitudes + np.finfo(dtype).tiny
+
+
+def matrix(rng, m, n, dtype, layout):
+    """An (m, n) matrix: "rows" or "columns" contiguous, or a part of a larger one of either kind."""
+    a = rng.standard_normal((m + 3, n + 5)).astype(dtype)
+    part = a[1 : m + 1, 2 : n + 2]
+    made = {"rows": part.copy(), "part": part, "columns": part.T.copy().T}
+    return made[layout] if layout in made else np.asfortranarray(a)[1 : m + 1, 2 : n + 2]
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """Tiles for everything that could have them, however small."""
+    monkeypatch.setattr(cpu_matmul, "ENOUGH", 0)
+    monkeypatch.setattr(cpu_matmul, "NARROW", 1)
+
+
+@pytest.fixture(params=[1, 2, 3])
+def thread_count(request, monkeypatch):
+    """That many threads, whatever there is to do."""
+    monkeypatch.setattr(threads, "count", lambda: request.param)
+    monkeypatch.setattr(cpu_matmul, "SHARED", 0)
+    threads._others.cache_clear()
+    yield request.param
+    threads._others.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (7, 5, 3), (8, 32, 16), (9, 33, 17), (67, 15, 600), (300, 70, 13), (5, 200, 1100)]
+)
+def test_products_of_every_layout(shape, dtype, tiles, rng):
+    m, n, k = shape
+    bias = rng.standard_normal(n).astype(dtype)
+    for left in ("rows", "part", "columns", "part of columns"):
+        for right in ("rows", "part", "columns", "part of columns"):
+            a, b = matrix(rng, m, k, dtype, left), matrix(rng, k, n, dtype, right)
+            assert cpu_matmul._suits(a, b) or 1 in shape
+            want = a.astype(np.longdouble) @ b + bias
+            limit = bound(dtype, abs(a).astype(np.longdouble) @ abs(b) + abs(bias), k + 1)
+            assert (abs(cpu_matmul.matmul(a, b, bias) - want) <= limit).all(), (left, right)
+            assert cpu_matmul.matmul(a, b).tobytes() == cpu_matmul.matmul(a, b, np.zeros(n, dtype)).tobytes()
+
+
+def test_products_with_more_axes_and_what_is_left_to_numpy(tiles, rng):
+    a, b = rng.standard_normal((3, 5, 7)), rng.standard_normal((7, 11))
+    np.testing.assert_allclose(cpu_matmul.matmul(a, b), a @ b, rtol=1e-13)
+    swapped = rng.standard_normal((5, 3, 7)).swapaxes(0, 1)
+    np.testing.assert_allclose(cpu_matmul.matmul(swapped, b), swapped @ b, rtol=1e-13)
+    every_other = rng.standard_normal((14, 11))[::2]
+    np.testing.assert_allclose(cpu_matmul.matmul(a, every_other), a @ every_other, rtol=1e-13)
+    np.testing.assert_allclose(cpu_matmul.matmul(a, b[:, ::-1]), a @ b[:, ::-1], rtol=1e-13)
+    spread = np.broadcast_to(rng.standard_normal(7), (5, 7))
+    np.testing.assert_allclose(cpu_matmul.matmul(spread, b), spread @ b, rtol=1e-13)
+    assert cpu_matmul.matmul(np.ones((2, 0)), np.ones((0, 3))).tolist() == [[0] * 3] * 2
+    assert cpu_matmul.matmul(np.ones((2, 3), int), np.ones((3, 2), int)).dtype == int
+    mixed = cpu_matmul.matmul(np.ones((2, 3), np.float32), np.ones((3, 2)))
+    assert mixed.dtype == np.float64
+    with pytest.raises(ValueError, match="mismatch"):
+        cpu_matmul.matmul(a, np.ones((8, 11)))
+
+
+def test_infinities_stay_where_they_are(tiles, rng):
+    a, b = rng.standard_normal((9, 17)), rng.standard_normal((17, 35))
+    a[3, 16], b[16, 34] = np.inf, np.nan
+    got = cpu_matmul.matmul(a, b)
+    rows, columns = np.ones(9, bool), np.ones(35, bool)
+    rows[3] = columns[34] = False
+    assert np.isfinite(got[rows][:, columns]).all()
+    assert np.isnan(got[:, 34]).all()
+    assert np.isinf(got[3, :34]).all()
+
+
+def test_threads_change_no_bit(thread_count, tiles, rng):
+    a, b = rng.standard_normal((101, 50)), rng.standard_normal((50, 77))
+    whole = np.concatenate([cpu_matmul.matmul(a[i : i + 1], b) for i in range(101)])
+    assert cpu_matmul.matmul(a, b).tobytes() == whole.tobytes()
+    left = np.asfortranarray(a)
+    assert cpu_matmul.matmul(left, b).tobytes() == whole.tobytes()
+
+
+def test_an_error_of_one_thread_reaches_the_caller(thread_count):
+    def fails_at_the_end(start, stop):
+        if stop == 10:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        threads.shared(10, 1, fails_at_the_end)
+
+
+def test_ranges_cover_everything_once(thread_count):
+    for n in (0, 1, 7, 16, 17):
+        for grain in (1, 8):
+            seen = []
+            threads.shared(n, grain, lambda a, b: seen.append((a, b)))  # noqa: B023
+            assert all(a % grain == 0 for a, _ in seen)
+            assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
+
+
+# images, (C, H, W), (O, KH, KW), stride, padding, dilation, groups
+CASES = [
+    (9, (16, 8, 8), (33, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (17, (9, 6, 7), (5, 5, 5), (1, 1), (2, 2), (1, 1), 1),
+    (3, (20, 13, 9), (40, 3, 5), (2, 3), (3, 2), (1, 2), 1),
+    (2, (8, 5, 5), (16, 3, 3), (3, 3), (1, 1), (1, 1), 1),
+    (2, (8, 4, 4), (8, 3, 3), (2, 2), (5, 4), (1, 1), 1),
+    (5, (12, 9, 9), (18, 3, 3), (2, 1), (1, 1), (2, 1), 3),
+    (3, (70, 7, 7), (70, 3, 3), (2, 2), (1, 1), (1, 1), 70),
+    (2, (150, 5, 6), (150, 3, 5), (1, 2), (1, 4), (2, 1), 150),
+    (2, (6, 6, 6), (6, 3, 3), (1, 1), (4, 4), (1, 1), 6),
+    (2, (24, 9, 9), (200, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    (2, (10, 9, 9), (20, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    (2, (4, 70, 66), (3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolutions(case, dtype, thread_count, rng):
+    n, (c, h, w), (o, kh, kw), stride, padding, dilation, groups = case
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    arrays = [rng.standard_normal(s) for s in ((n, c, h, w), (o, c // groups, kh, kw), (o,))]
+    kernel = get("cpu")[0].kernel("conv2d")
+    assert kernel.accepts(*arrays, **options)
+    inputs = [rt.from_numpy(a.astype(dtype)).requires_grad_() for a in arrays]
+    exact = [rt.from_numpy(a.astype(dtype).astype(np.float64)).requires_grad_() for a in arrays]
+    sizes = [rt.from_numpy(abs(a)).requires_grad_() for a in arrays]
+    out, want, size = (
+        f(*xs, **options) for f, xs in ((rt.nn.conv2d, inputs), (conv._composed, exact), (conv._composed, sizes))
+    )
+    head = rng.standard_normal(out.shape).astype(dtype)
+    for y, g in ((out, head), (want, head.astype(np.float64)), (size, abs(head.astype(np.float64)))):
+        y.backward(g)
+    terms = {"y": c // groups * kh * kw + 1, "x": o // groups * kh * kw, "w": out.size // o, "b": out.size // o}
+    got = [out, *(t.grad for t in inputs)]
+    for a, b, s, k in zip(got, [want, *(t.grad for t in exact)], [size, *(t.grad for t in sizes)], terms, strict=True):
+        assert a.dtype == dtype
+        assert (abs(a._data - b._data) <= 2 * bound(dtype, s._data, terms[k])).all(), k
+
+
+# images, (C, D, H, W), (O, KD, KH, KW), stride, padding, dilation, groups
+VOLUMES = [
+    (2, (9, 4, 5, 6), (18, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
+    (3, (4, 5, 4, 7), (6, 2, 3, 1), (2, 1, 3), (0, 2, 1), (1, 2, 1), 2),
+    (1, (5, 3, 6, 4), (5, 2, 3, 2), (1, 2, 1), (1, 1, 0), (2, 1, 1), 5),
+]
+
+
+@pytest.mark.parametrize("case", VOLUMES, ids=str)
+def test_volumes_and_transposed_convolutions(case, rng):
+    n, (c, *space), (o, *kernel), stride, padding, dilation, groups = case
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    x, w, b = (rng.standard_normal(s) for s in ((n, c, *space), (o, c // groups, *kernel), (o,)))
+    y, v = rng.standard_normal((n, o, *space)), rng.standard_normal((c,))
+    extra = tuple(s - 1 for s in stride)
+    pairs = [
+        (rt.nn.conv3d, conv._composed3d, (x, w, b), options),
+        (rt.nn.conv_transpose3d, conv_transpose._composed, (y, w, v), {**options, "output_padding": extra}),
+        (rt.nn.conv_transpose2d, conv_transpose._composed, (y[:, :, 0], w[:, :, 0], v), {}),
+    ]
+    pairs[2][3].update({k: p[1:] if isinstance(p, tuple) else p for k, p in pairs[1][3].items()})
+    for kernel_form, composed, arrays, each in pairs:
+        assert get("cpu")[0].kernel(kernel_form.__name__).accepts(*arrays, **each)
+        results = []
+        for f in (kernel_form, composed):
+            inputs = [rt.from_numpy(a.copy()).requires_grad_() for a in arrays]
+            out = f(*inputs, **each)
+            out.backward(np.random.default_rng(1).standard_normal(out.shape))
+            results.append([out._data, *(t.grad.numpy() for t in inputs)])
+        for got, want in zip(*results, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+PROGRAM = """
+import numpy as np
+import ringtrain as rt
+from ringtrain.backend.vectors import BYTES
+rng = np.random.default_rng(0)
+for dtype in (np.float32, np.float64):
+    a, b = rng.standard_normal((80, 70)).astype(dtype), rng.standard_normal((70, 90)).astype(dtype)
+    for left, right in ((a, b), (np.asfortranarray(a), np.asfortranarray(b))):
+        product = rt.matmul(rt.from_numpy(left), rt.from_numpy(right)).numpy()
+        np.testing.assert_allclose(product, a.astype(float) @ b, rtol=0, atol=1e-4)
+    for groups in (1, 12):
+        x = rt.from_numpy(rng.standard_normal((3, 12, 7, 6)).astype(dtype)).requires_grad_()
+        shape = (24, 12, 3, 3) if groups == 1 else (12, 1, 3, 3)
+        w = rt.from_numpy(rng.standard_normal(shape).astype(dtype)).requires_grad_()
+        out = rt.nn.conv2d(x, w, padding=1, groups=groups)
+        out.sum().backward()
+        y, v = x.detach().numpy().astype(float), w.detach().numpy().astype(float)
+        y = np.pad(y, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(y, (3, 3), axis=(2, 3))
+        if groups == 1:
+            want, grad = np.einsum("nchwij,ocij->nohw", windows, v), windows.sum((0, 2, 3))[None]
+        else:
+            want, grad = np.einsum("nchwij,cij->nchw", windows, v[:, 0]), windows.sum((0, 2, 3))[:, None]
+        np.testing.assert_allclose(out.detach().numpy(), want, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(w.grad.numpy(), np.broadcast_to(grad, v.shape), rtol=0, atol=1e-4)
+print(BYTES)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the features are those of x86-64")
+@pytest.mark.parametrize(("name", "features", "width"), [("haswell", "+avx2,+fma", 32), ("x86-64", "+sse2", 16)])
+def test_processors_with_narrower_vectors(name, features, width, tmp_path):
+    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(width)]
