@@ -120,13 +120,13 @@ def _exchanged(met: list[list[tuple[int, int]]], n: int, which: int) -> list[lis
     return turned
 
 
-def _outer(axes: Sequence[Sequence[int]], strides: Sequence[int]) -> np.ndarray:
+def outer(axes: Sequence[Sequence[int]], strides: Sequence[int]) -> np.ndarray:
     """Offsets of all places: every combination of indices, times the strides."""
     grids = [np.asarray(a, np.int64) * s for a, s in zip(axes, strides, strict=True)]
     return np.ascontiguousarray((grids[0][:, None, None] + grids[1][:, None] + grids[2]).reshape(-1))
 
 
-def _strides(space: Axes, each: int) -> Axes:
+def distances(space: Axes, each: int) -> Axes:
     return (space[1] * space[2] * each, space[2] * each, each)
 
 
@@ -146,7 +146,7 @@ def _spread(table: np.ndarray, images: int, distance: int) -> np.ndarray:
 def _gather(g: Geometry, terms: list, source: Axes, read: int, result: Axes, made: int) -> Pass:
     """A pass whose rows are places of the result: `read` channels from the source, `made` for the result."""
     mine, columns = read // g.groups, made // g.groups
-    strides, there = _strides(source, read * g.size), _strides(result, made * g.size)
+    strides, there = distances(source, read * g.size), distances(result, made * g.size)
     axes = [_classes(axis) for axis in terms]
     # the panels' rows by the order in which taps follow each other, each group of a stride on its own
     orders = [list(dict.fromkeys(u for c in sorted(axis, key=lambda c: -len(c.taps)) for u in c.taps)) for axis in axes]
@@ -154,14 +154,14 @@ def _gather(g: Geometry, terms: list, source: Axes, read: int, result: Axes, mad
     at = [{u: i for i, u in enumerate(o)} for o in orders]
     parts = []
     for classes in itertools.product(*axes):
-        runs = _outer([c.offsets for c in classes], strides)
-        b_runs = _outer([[a[u] for u in c.taps] for a, c in zip(at, classes, strict=True)], _strides(g.kernel, mine))
+        runs = outer([c.offsets for c in classes], strides)
+        b_runs = outer([[a[u] for u in c.taps] for a, c in zip(at, classes, strict=True)], distances(g.kernel, mine))
         b_runs *= 2 * BYTES
         across, length = len(classes[2].taps), mine
         side = [at[2][u] - at[2][classes[2].taps[0]] for u in classes[2].taps]
         if g.groups == 1 and side == list(range(across)) == list(classes[2].offsets):  # side by side in both
             runs, b_runs, length = runs[::across].copy(), b_runs[::across].copy(), mine * across
-        rows, c_rows = _outer([c.firsts for c in classes], strides), _outer([c.places for c in classes], there)
+        rows, c_rows = outer([c.firsts for c in classes], strides), outer([c.places for c in classes], there)
         m, together = len(rows), TOGETHER if len(rows) < FEW and g.images > 1 else 1
         if together > 1:
             rows = _spread(rows, together, math.prod(source) * read * g.size)
@@ -171,7 +171,7 @@ def _gather(g: Geometry, terms: list, source: Axes, read: int, result: Axes, mad
         for i in range(g.groups):
             parts.append({**common, "a": i * mine * g.size, "c": i * columns * g.size, "start": i * columns * g.size})
     whole = all(sum(len(c.places) for c in axis) == n for axis, n in zip(axes, result, strict=True))
-    return _made(g.size, _outer(orders, _strides(g.kernel, 1)), whole, parts)
+    return _made(g.size, outer(orders, distances(g.kernel, 1)), whole, parts)
 
 
 @lru_cache(512)
@@ -191,7 +191,7 @@ def input_gradient(g: Geometry) -> Pass:
 def weight_gradient(g: Geometry) -> Pass:
     """The weight's gradient (groups, taps, channels, outputs of a group): a term for each place of the output."""
     mine, made = g.channels // g.groups, g.outputs // g.groups
-    strides, there = _strides(g.space, g.channels * g.size), _strides(g.out, g.outputs * g.size)
+    strides, there = distances(g.space, g.channels * g.size), distances(g.out, g.outputs * g.size)
     groups: list[dict[Any, list]] = []  # by axis: taps that meet the same places of the output, each with its image's
     for axis in g.axes:
         found: dict[Any, list] = {}
@@ -204,12 +204,12 @@ def weight_gradient(g: Geometry) -> Pass:
     for keys in itertools.product(*groups):
         taps = [axis[key] for axis, key in zip(groups, keys, strict=True)]
         each = np.arange(mine) * g.size
-        rows = (_outer([[z for _, z in t] for t in taps], strides)[:, None] + each).reshape(-1)
-        index = _outer([[u for u, _ in t] for t in taps], _strides(g.kernel, 1))
+        rows = (outer([[z for _, z in t] for t in taps], strides)[:, None] + each).reshape(-1)
+        index = outer([[u for u, _ in t] for t in taps], distances(g.kernel, 1))
         c_rows = ((index[:, None] * mine + np.arange(mine)) * made * g.size).reshape(-1)
         (d0, dn), (h0, hn), (w0, wn) = keys
-        runs = _outer([range(dn), range(hn), [0]], [a * s for a, s in zip(strides, g.stride, strict=True)])
-        b_runs = _outer([range(d0, d0 + dn), range(h0, h0 + hn), [w0]], there)
+        runs = outer([range(dn), range(hn), [0]], [a * s for a, s in zip(strides, g.stride, strict=True)])
+        b_runs = outer([range(d0, d0 + dn), range(h0, h0 + hn), [w0]], there)
         common = {"rows": rows, "m": len(rows), "runs": runs, "b_runs": b_runs, "count": len(runs), "length": wn}
         common |= {"c_rows": c_rows, "columns": made, "panel": 2 * BYTES, "at_once": max(1, CHUNK // (read * wn))}
         for i in range(g.groups):

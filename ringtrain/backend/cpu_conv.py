@@ -6,16 +6,16 @@ are those of `correlate`, the tables they go by are made in `conv_plan` once for
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .conv_plan import Geometry, Pass, forward, input_gradient, weight_gradient
+from .conv_sparse import mostly_zeros, sparse_input_gradient, sparse_weight_gradient
 from .correlate import PART, TOGETHER, column_sums, correlate, lay_out, weigh
 from .cpu_matmul import matmul
 from .depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
-from .gemm import LINE
+from .layout import channels_last, on_lines
 from .threads import shared
 from .tile import ROWS
 from .vectors import BYTES
@@ -33,22 +33,8 @@ def geometry(shape: Any, weight: Any, stride: Any, padding: Any, dilation: Any, 
     )
 
 
-def channels_last(x: np.ndarray) -> np.ndarray:
-    """(N, C, ...) as contiguous (N, ..., C)."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
-
-
 def _channels_first(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, -1, 1)
-
-
-def _panels(n: int, terms: int, columns: int, dtype: Any) -> np.ndarray:
-    """Room for n matrices (terms, columns) as panels, which begin a line of the cache."""
-    wide = 2 * BYTES // dtype.itemsize
-    shape = (n, -(-columns // wide), terms, wide)
-    room = np.empty(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : len(room) - LINE + start].view(dtype).reshape(shape)
 
 
 def _gathered(
@@ -59,7 +45,8 @@ def _gathered(
     mine, made = g.channels // g.groups, g.outputs // g.groups
     whole = mine * g.taps  # numbers of an output's kernel
     read, columns, row, column = (made, mine, whole, g.taps) if back else (mine, made, g.taps, whole)
-    panels = _panels(g.groups, g.taps * read, columns, weight.dtype)
+    wide = 2 * BYTES // g.size
+    panels = on_lines((g.groups, -(-columns // wide), g.taps * read, wide), weight.dtype)
     parts = plan.parts.copy()
     for i in range(g.groups):
         lay_out(weight.reshape(-1), plan.order, read, columns, row, column, i * made * whole, panels[i])
@@ -144,13 +131,14 @@ class _Conv:
     ) -> list:
         (images, g), flat = residuals, channels_last(grad)
         gx = gw = gb = None
+        sparse = mostly_zeros(g, flat, images, weight)
         if needs[0]:
-            gx = conv_input_gradient(g, flat, weight)
+            gx = (sparse_input_gradient if sparse else conv_input_gradient)(g, flat, weight)
             if gx.shape[1:-1] != x.shape[2:]:
                 gx = gx[(slice(None), *_inside(x.shape[2:], padding))]
             gx = _channels_first(gx)
         if needs[1]:
-            gw = conv_weight_gradient(g, images, flat, weight.shape)
+            gw = (sparse_weight_gradient if sparse else conv_weight_gradient)(g, images, flat, weight.shape)
         if needs[2]:
             gb = np.zeros(g.outputs, grad.dtype)
             column_sums(flat.reshape(len(flat), -1, g.outputs), gb)

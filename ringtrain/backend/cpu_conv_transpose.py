@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .conv_plan import Geometry
-from .cpu_conv import channels_last, conv_forward, conv_input_gradient, conv_weight_gradient, fills_tiles, geometry
+from .cpu_conv import conv_forward, conv_input_gradient, conv_weight_gradient, fills_tiles, geometry
+from .layout import channels_last
 
 
 def _geometry(

@@ -13,6 +13,7 @@ import numpy as np
 
 from .cpu_relu import _dense
 from .jit import jit
+from .layout import channels_last
 
 _BLOCK = 256  # rows summed in the dtype of the data before they are added to the float64 total
 
@@ -133,8 +134,7 @@ def _layer() -> tuple[Any, Any]:
 
 def _last(x: np.ndarray) -> np.ndarray:
     """(N, C, ...) with its channels side by side in memory: as (places, C). A copy unless they lie so."""
-    moved = x.transpose(0, *range(2, x.ndim), 1)
-    return np.ascontiguousarray(moved).reshape(-1, x.shape[1])
+    return channels_last(x).reshape(-1, x.shape[1])
 
 
 def _first(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

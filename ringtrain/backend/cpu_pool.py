@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from .jit import jit
+from .layout import channels_last
 
 
 @cache
-def _kernels() -> tuple[Any, Any]:
+def _kernels() -> tuple[Any, Any, Any]:
     @jit
     def forward(x, out, best, kh, kw, sh, sw, ph, pw):
         n, h, w, c = x.shape
@@ -47,7 +48,24 @@ def _kernels() -> tuple[Any, Any]:
                         place = best[b, i, j, q]
                         gx[b, place // w, place % w, q] += g[b, i, j, q]
 
-    return forward, backward
+    @jit
+    def backward_apart(g, best, gx, kh, kw, sh, sw, ph, pw):
+        # windows that do not overlap: every element is written once, zeros included, without looking for its place
+        n, oh, ow, c = g.shape
+        _, h, w, _ = gx.shape
+        zero = g.dtype.type(0)
+        for b in range(n):
+            for i in range(oh):
+                for j in range(ow):
+                    top, left = i * sh - ph, j * sw - pw
+                    heads, places = g[b, i, j], best[b, i, j]
+                    for y in range(max(top, 0), min(top + kh, h)):
+                        for z in range(max(left, 0), min(left + kw, w)):
+                            here, target = np.int32(y * w + z), gx[b, y, z]
+                            for q in range(c):
+                                target[q] = heads[q] if places[q] == here else zero
+
+    return forward, backward, backward_apart
 
 
 class _MaxPool2d:
@@ -59,7 +77,7 @@ class _MaxPool2d:
         return x.dtype in (np.float32, np.float64) and x.size > 0
 
     def forward(self, x: Any, *, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any]:
-        images = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        images = channels_last(x)
         n, h, w, c = images.shape
         oh = (h + 2 * padding[0] - kernel[0]) // stride[0] + 1
         ow = (w + 2 * padding[1] - kernel[1]) // stride[1] + 1
@@ -68,10 +86,19 @@ class _MaxPool2d:
         _kernels()[0](images, out, best, *kernel, *stride, *padding)
         return out.transpose(0, 3, 1, 2), best
 
-    def backward(self, g: Any, needs: Any, best: Any, x: Any, **_: Any) -> list:
+    def backward(self, g: Any, needs: Any, best: Any, x: Any, *, kernel: Any, stride: Any, padding: Any) -> list:
         n, c, h, w = x.shape
-        gx = np.zeros((n, h, w, c), x.dtype)
-        _kernels()[1](np.ascontiguousarray(g.transpose(0, 2, 3, 1)), best, gx)
+        _, overlapping, apart = _kernels()
+        g = channels_last(g)
+        if all(s >= k for s, k in zip(stride, kernel, strict=True)):
+            covered = stride == kernel and all(
+                o * k >= m + p for o, k, m, p in zip(g.shape[1:3], kernel, (h, w), padding, strict=True)
+            )
+            gx = (np.empty if covered else np.zeros)((n, h, w, c), x.dtype)
+            apart(g, best, gx, *kernel, *stride, *padding)
+        else:
+            gx = np.zeros((n, h, w, c), x.dtype)
+            overlapping(g, best, gx)
         return [gx.transpose(0, 3, 1, 2)]
 
 

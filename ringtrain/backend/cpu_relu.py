@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .jit import jit
+from .layout import like
 
 
 @cache
@@ -62,10 +63,7 @@ class _Relu:
 
     def backward(self, g: Any, needs: Any, out: Any, x: Any) -> list:
         gx = np.empty_like(out)
-        if g.strides != out.strides:
-            gx[...] = g
-            g = gx
-        _kernels()[1](_flat(g), _flat(out), _flat(gx))
+        _kernels()[1](_flat(like(g, out)), _flat(out), _flat(gx))
         return [gx]
 
 

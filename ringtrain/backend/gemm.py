@@ -13,7 +13,7 @@ import numpy as np
 
 from .jit import jit
 from .tile import ROWS, product
-from .vectors import BYTES, move, size_of, turn
+from .vectors import BYTES, move, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 BLOCK = 32 * ROWS  # rows of a transposed `a` laid out at a time
@@ -65,6 +65,31 @@ def pack_rows(zero, a, a_col, rows, depth, block):
             for v in range(0, ROWS, lanes):
                 move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
     return strip
+
+
+@jit
+def transpose(zero, n, x, rows, columns, out):
+    """n contiguous matrices (rows, columns) at x as (columns, rows) at `out`: a square of vectors at a time.
+
+    The last rows of a square that does not fit are written into room of their own first.
+    """
+    size = size_of(zero)
+    lanes = BYTES // size
+    room = np.empty(lanes * BYTES + LINE, np.uint8)
+    square = aligned(room)
+    for i in range(n):
+        source, target = x + i * rows * columns * size, out + i * rows * columns * size
+        for r in range(0, rows, lanes):
+            for c in range(0, columns, lanes):
+                at = source + (r * columns + c) * size
+                there = target + (c * rows + r) * size
+                high, wide = min(lanes, rows - r), min(lanes, columns - c)
+                if high == lanes and wide == lanes:
+                    turn(zero, at, columns * size, high, wide, there, rows * size)
+                else:
+                    turn(zero, at, columns * size, high, wide, square, BYTES)
+                    for k in range(wide):
+                        put(zero, square + k * BYTES, there + k * rows * size, high)
 
 
 @jit

@@ -143,6 +143,19 @@ def move(typingctx, zero, source, target, count):
 
 
 @intrinsic
+def put(typingctx, zero, source, target, count):
+    """Copy a vector's first `count` numbers; what lies behind them stays."""
+
+    def codegen(context, build, signature, args):
+        w = Writer(context, build, zero)
+        mask = w.masks(args[3], 1)[0]
+        w.store_lanes(w.load_lanes(args[1], mask), args[2], mask)
+        return context.get_dummy_value()
+
+    return types.void(zero, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def turn(typingctx, zero, source, distance, rows, columns, target, gap):
     """Transpose a square of as many rows as a vector has lanes; zeros in place of what lies past rows and columns."""
 

@@ -1,5 +1,6 @@
 """Compiled products and convolutions at sizes that fill tiles partly, against NumPy and the composed form."""
 
+import importlib
 import os
 import platform
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import ringtrain as rt
-from ringtrain.backend import cpu_matmul, get, threads
+from ringtrain.backend import cpu_matmul, get, layout, threads
 from ringtrain.ops import conv, conv_transpose
 
 EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).eps}
@@ -228,3 +229,71 @@ def test_processors_with_narrower_vectors(name, features, width, tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(width)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 5), (3, 16, 16, 2), (1, 17, 33), (2, 40, 4, 5), (5, 1, 7, 7), (2, 9, 1), (0, 3, 4)]
+)
+def test_images_move_between_orders_of_memory(shape, dtype, rng):
+    x = (rng.standard_normal(shape) * 100).astype(dtype)
+    last = layout.channels_last(x)
+    assert last.flags.c_contiguous
+    np.testing.assert_array_equal(last, np.moveaxis(x, 1, -1))
+    images = np.moveaxis(last, -1, 1)
+    assert layout.channels_last(images).base is not None
+    for a, b in ((x, images), (images, x), (x, x), (images, np.empty(shape[::-1], dtype).T)):
+        moved = layout.like(a, b)
+        np.testing.assert_array_equal(moved, x)
+        assert moved.size == 0 or all(n == 1 or s == t for n, s, t in zip(shape, moved.strides, b.strides, strict=True))
+
+
+def gradients(arrays, head, options):
+    """The weight's and the image's gradient of a convolution, by whatever kernel takes it."""
+    inputs = [rt.from_numpy(a.copy()).requires_grad_() for a in arrays]
+    rt.nn.conv2d(*inputs, **options).backward(head)
+    return [t.grad.numpy() for t in inputs]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", [case for case in CASES if case[-1] == 1], ids=str)
+def test_gradients_by_the_numbers_that_are_not_zero_are_the_same_bits(case, dtype, thread_count, monkeypatch, rng):
+    n, (c, h, w), (o, kh, kw), stride, padding, dilation, groups = case
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    arrays = [rng.standard_normal(s).astype(dtype) for s in ((n, c, h, w), (o, c, kh, kw), (o,))]
+    out = rt.nn.conv2d(*map(rt.from_numpy, arrays), **options)
+    head = rng.standard_normal(out.shape).astype(dtype) * (rng.random(out.shape) < 0.3)
+    dense = gradients(arrays, head, options)
+    calls = []
+    kernel = importlib.import_module("ringtrain.backend.cpu_conv")
+    monkeypatch.setattr(kernel, "mostly_zeros", lambda *_: calls.append(1) or True)
+    sparse = gradients(arrays, head, options)
+    assert calls
+    for a, b in zip(dense, sparse, strict=True):
+        if thread_count == 1 and min(stride) == max(dilation) == 1:  # the same terms in the same order
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=EPS[dtype] * 200 * abs(a).max())
+
+
+def test_what_is_mostly_zeros_and_what_is_not(rng):
+    cpu_conv = importlib.import_module("ringtrain.backend.cpu_conv")
+    images, weight = rng.standard_normal((2, 8, 8, 16)), rng.standard_normal((4, 16, 3, 3))
+    plain = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    g = cpu_conv.geometry((2, 16, 8, 8), weight, **plain, groups=1)
+    few = np.where(rng.random((2, 8, 8, 4)) < 0.2, 1.0, 0.0)
+    assert cpu_conv.mostly_zeros(g, few, images, weight)
+    assert not cpu_conv.mostly_zeros(g, few + 1, images, weight)
+    assert not cpu_conv.mostly_zeros(cpu_conv.geometry((2, 16, 8, 8), weight[:, :8], **plain, groups=2), few, images)
+    for value in (np.inf, -np.inf, np.nan):
+        broken = images.copy()
+        broken[1, 2, 3, 4] = value
+        assert not cpu_conv.mostly_zeros(g, few, broken, weight)
+
+
+def test_a_zero_times_an_infinity_is_not_left_out(rng):
+    x, w = rng.standard_normal((2, 16, 8, 8)), rng.standard_normal((4, 16, 3, 3))
+    x[0, 3, 4, 4] = np.inf
+    head = np.zeros((2, 4, 8, 8))
+    gw, gx = gradients([x, w], head, {"padding": 1})[::-1]
+    assert np.isnan(gw[:, 3]).all()
+    assert not gx.any()

@@ -1,0 +1,60 @@
+"""Moving images between the two orders of memory, (N, C, ...) and (N, ..., C), by squares of vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .jit import available
+
+__all__ = ["channels_last", "like", "on_lines"]
+
+LINE = 64
+
+
+def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndarray:
+    """A new array, empty or of zeros, that begins a line of the cache: vectors that span two take twice as long."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = (np.zeros if zeros else np.empty)(size + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _turned(x: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """A contiguous (N, rows, columns) as a contiguous (N, columns, rows)."""
+    if min(rows, columns) == 1:
+        return x.reshape(len(x), columns, rows)
+    out = np.empty((len(x), columns, rows), x.dtype)
+    if x.dtype in (np.float32, np.float64) and available():
+        from .gemm import transpose
+
+        transpose(x.dtype.type(0), len(x), x.ctypes.data, rows, columns, out.ctypes.data)
+    else:
+        out[...] = x.swapaxes(1, 2)
+    return out
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """(N, C, ...) as a contiguous (N, ..., C); a view where memory is in that order."""
+    if not x.flags.c_contiguous or x.ndim < 3:
+        return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    n, c, *space = x.shape
+    places = math.prod(space)
+    return _turned(x.reshape(n, c, places), c, places).reshape(n, *space, c)
+
+
+def like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """x in the order of memory of another array of its shape."""
+    if x.strides == other.strides:
+        return x
+    if x.ndim > 2 and np.moveaxis(other, 1, -1).flags.c_contiguous:
+        return np.moveaxis(channels_last(x), -1, 1)
+    if x.ndim > 2 and other.flags.c_contiguous and (last := np.moveaxis(x, 1, -1)).flags.c_contiguous:
+        n, *space, c = last.shape
+        places = math.prod(space)
+        return _turned(last.reshape(n, places, c), places, c).reshape(x.shape)
+    out: Any = np.empty_like(other)
+    out[...] = x
+    return out
