@@ -126,7 +126,7 @@ def outer(axes: Sequence[Sequence[int]], strides: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray((grids[0][:, None, None] + grids[1][:, None] + grids[2]).reshape(-1))
 
 
-def distances(space: Axes, each: int) -> Axes:
+def distances(space: Sequence[int], each: int) -> Axes:
     return (space[1] * space[2] * each, space[2] * each, each)
 
 
