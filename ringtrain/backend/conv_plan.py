@@ -54,9 +54,8 @@ class Geometry(NamedTuple):
 
     @property
     def pointwise(self) -> bool:
-        """Whether it is one matrix product."""
-        alone = self.taps == self.groups == 1
-        return alone and set(self.stride) == {1} and not any(self.padding)
+        """Whether it is one matrix product, of the places that the stride leaves."""
+        return self.taps == self.groups == 1 and not any(self.padding)
 
     @property
     def taps(self) -> int:

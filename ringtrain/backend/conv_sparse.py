@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .conv_plan import Geometry, distances, outer
-from .layout import on_lines
+from .layout import on_lines, turned
 from .sparse import share_of_numbers, spread_numbers, weigh_numbers
 from .threads import shared
 
@@ -60,7 +60,7 @@ def sparse_weight_gradient(g: Geometry, images: np.ndarray, grad: np.ndarray, sh
     out, *others = (part for _, part in sorted(sums, key=lambda part: part[0]))
     for other in others:
         out += other
-    return np.moveaxis(out.reshape(g.outputs, *shape[2:], g.channels), -1, 1)
+    return turned(out.reshape(g.outputs, g.taps, g.channels)).reshape(shape)
 
 
 def sparse_input_gradient(g: Geometry, grad: np.ndarray, weight: np.ndarray) -> np.ndarray:

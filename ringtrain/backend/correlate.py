@@ -11,7 +11,7 @@ Importing it loads numba: import it only when used.
 
 import numpy as np
 
-from .gemm import LINE, SLACK, aligned, pack_panel
+from .gemm import LINE, SLACK, aligned, pack_panel, transpose
 from .jit import jit
 from .tile import product
 from .vectors import BYTES, fetch, number_at, size_of
@@ -86,22 +86,23 @@ def weigh(zero, images, x, distance, parts, step, g, g_distance, g_row, packed, 
 
 
 @jit
-def lay_out(weight, taps, channels, outputs, c_step, o_step, first, panels):
-    """A weight's numbers as panels: rows in the order of taps (offsets of places of the kernel), then channels.
+def lay_out(zero, weight, outputs, channels, taps, order, back, room, panels):
+    """A weight (outputs, channels, taps) as panels: rows in the order of taps, then of what is summed over.
 
-    c_step and o_step: between channels of what is read and columns of what is made, in numbers; panels: (panels, taps
-    times channels, columns of a panel), zeros past the last column.
+    back: from outputs to channels, which are columns then; room: for as many numbers as the weight has
     """
-    n, _, wide = panels.shape
-    for p in range(n):
-        for t in range(len(taps)):
-            for k in range(channels):
-                source = first + taps[t] + k * c_step + p * wide * o_step
-                left = min(wide, outputs - p * wide)
-                for j in range(left):
-                    panels[p, t * channels + k, j] = weight[source + j * o_step]
-                for j in range(left, wide):
-                    panels[p, t * channels + k, j] = 0
+    size = size_of(zero)
+    if back:  # (outputs, taps, channels)
+        transpose(zero, outputs, weight, channels, taps, room)
+        rows, columns, row, tap = outputs, channels, taps * channels * size, channels * size
+    else:  # (channels, taps, outputs)
+        transpose(zero, 1, weight, outputs, channels * taps, room)
+        rows, columns, row, tap = channels, outputs, taps * outputs * size, outputs * size
+    distance = 2 * BYTES * len(order) * rows
+    for t in range(len(order)):
+        for j in range(0, columns * size, 2 * BYTES):
+            target = panels + j // (2 * BYTES) * distance + t * rows * 2 * BYTES
+            pack_panel(zero, room + order[t] * tap + j, row, size, rows, columns - j // size, target)
 
 
 @jit

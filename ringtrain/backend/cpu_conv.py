@@ -15,7 +15,7 @@ from .conv_sparse import mostly_zeros, sparse_input_gradient, sparse_weight_grad
 from .correlate import PART, TOGETHER, column_sums, correlate, lay_out, weigh
 from .cpu_matmul import matmul
 from .depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
-from .layout import channels_last, on_lines
+from .layout import channels_last, on_lines, turned
 from .threads import shared
 from .tile import ROWS
 from .vectors import BYTES
@@ -41,15 +41,16 @@ def _gathered(
     g: Geometry, plan: Pass, images: np.ndarray, weight: np.ndarray, start: np.ndarray, out: np.ndarray, back: bool
 ) -> np.ndarray:
     """out (N, ..., made), from images (N, ..., read), by a plan for it. back: from outputs to inputs."""
-    weight = np.ascontiguousarray(weight)
+    weight, zero = np.ascontiguousarray(weight), weight.dtype.type(0)
     mine, made = g.channels // g.groups, g.outputs // g.groups
-    whole = mine * g.taps  # numbers of an output's kernel
-    read, columns, row, column = (made, mine, whole, g.taps) if back else (mine, made, g.taps, whole)
+    read, columns = (made, mine) if back else (mine, made)
     wide = 2 * BYTES // g.size
     panels = on_lines((g.groups, -(-columns // wide), g.taps * read, wide), weight.dtype)
+    room = np.empty(made * mine * g.taps, weight.dtype)
     parts = plan.parts.copy()
     for i in range(g.groups):
-        lay_out(weight.reshape(-1), plan.order, read, columns, row, column, i * made * whole, panels[i])
+        at = weight.ctypes.data + i * room.nbytes
+        lay_out(zero, at, made, mine, g.taps, plan.order, back, room.ctypes.data, panels[i].ctypes.data)
         parts[i :: g.groups, PART.index("b")] = panels[i].ctypes.data
     parts[:, PART.index("panel")] = panels.strides[1]
     if not plan.whole:
@@ -57,7 +58,7 @@ def _gathered(
 
     def some(first: int, last: int) -> None:
         correlate(
-            *(weight.dtype.type(0), last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
+            *(zero, last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
             *(parts, plan.step, start.ctypes.data, out.ctypes.data + first * out.strides[0], out.strides[0]),
         )
 
@@ -65,12 +66,17 @@ def _gathered(
     return out
 
 
+def _left_by(g: Geometry, images: np.ndarray) -> np.ndarray:
+    """Those places of (N, ..., C) that a stride leaves, a view."""
+    return images[(slice(None), *(slice(None, None, s) for s in g.stride[5 - images.ndim :]))]
+
+
 def conv_forward(g: Geometry, images: np.ndarray, weight: np.ndarray, bias: Any) -> np.ndarray:
     """images (N, ..., C) -> (N, ..., O)."""
     if g.depthwise:
         return depthwise_forward(g, images, weight, bias)
     if g.pointwise:
-        return matmul(images, weight.reshape(g.outputs, g.channels).T, bias)
+        return matmul(np.ascontiguousarray(_left_by(g, images)), weight.reshape(g.outputs, g.channels).T, bias)
     start = np.zeros(g.outputs, weight.dtype) if bias is None else np.ascontiguousarray(bias)
     out = np.empty((len(images), *g.out[5 - images.ndim :], g.outputs), weight.dtype)
     return _gathered(g, forward(g), images, weight, start, out, False)
@@ -81,7 +87,12 @@ def conv_input_gradient(g: Geometry, grad: np.ndarray, weight: np.ndarray) -> np
     if g.depthwise:
         return depthwise_input_gradient(g, grad, weight)
     if g.pointwise:
-        return matmul(grad, weight.reshape(g.outputs, g.channels))
+        there = matmul(grad, weight.reshape(g.outputs, g.channels))
+        if set(g.stride) == {1}:
+            return there
+        out = np.zeros((len(grad), *g.space[5 - grad.ndim :], g.channels), grad.dtype)
+        _left_by(g, out)[...] = there
+        return out
     out = np.empty((len(grad), *g.space[5 - grad.ndim :], g.channels), grad.dtype)
     return _gathered(g, input_gradient(g), grad, weight, np.zeros(g.channels, grad.dtype), out, True)
 
@@ -91,7 +102,8 @@ def conv_weight_gradient(g: Geometry, images: np.ndarray, grad: np.ndarray, shap
     if g.depthwise:
         return depthwise_weight_gradient(g, images, grad, shape)
     if g.pointwise:
-        return matmul(grad.reshape(-1, g.outputs).T, images.reshape(-1, g.channels)).reshape(shape)
+        seen = np.ascontiguousarray(_left_by(g, images)).reshape(-1, g.channels)
+        return matmul(grad.reshape(-1, g.outputs).T, seen).reshape(shape)
     plan, mine, made = weight_gradient(g), g.channels // g.groups, g.outputs // g.groups
     row = g.outputs * g.size
     sums = []
@@ -109,7 +121,8 @@ def conv_weight_gradient(g: Geometry, images: np.ndarray, grad: np.ndarray, shap
     out, *others = (part for _, part in sorted(sums, key=lambda part: part[0]))  # always added in the same order
     for other in others:
         out += other
-    return out.transpose(0, 3, 2, 1).reshape(shape)
+    by_output = turned(out.reshape(g.groups, g.taps * mine, made)).reshape(g.outputs, g.taps, mine)
+    return turned(by_output).reshape(shape)
 
 
 class _Conv:

@@ -46,6 +46,9 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
     if a.ndim != 2:
         a = a.reshape(-1, a.shape[-1])
     (m, k), n = a.shape, b.shape[1]
+    if bias is None and m < n < k and a.strides[0] == a.itemsize and b.strides[1] == b.itemsize:
+        # the many rows of both are read best whole, as those of the left are
+        return np.ascontiguousarray(matmul(b.T, a.T).T)
     out = np.empty((m, n), a.dtype)
     start = np.zeros(n + 2 * BYTES, a.dtype) if bias is None else np.ascontiguousarray(bias)
     left, right, row, there = a.ctypes.data, b.ctypes.data, a.strides[0], out.ctypes.data

@@ -16,7 +16,9 @@ from .tile import ROWS, product
 from .vectors import BYTES, move, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
+SLAB = 256 << 10  # bytes of panels laid out at a time
 BLOCK = 32 * ROWS  # rows of a transposed `a` laid out at a time
+STRETCH = 8 * ROWS  # rows that go through all panels of a slab before the next
 LINE = 64
 SLACK = 4096  # bytes behind what is laid out: vectors at its end are written whole
 
@@ -93,6 +95,14 @@ def transpose(zero, n, x, rows, columns, out):
 
 
 @jit
+def _multiply(zero, m, n, depth, a, rows, step, b, b_panel, start, moves, c, c_rows, runs):
+    """A stretch of rows at a time by all panels, so that the rows stay in the nearest cache."""
+    for i in range(0, m, STRETCH):
+        at = (zero, a, rows + 8 * i, min(STRETCH, m - i), step, runs, runs, 1, depth, b, 2 * BYTES, b_panel)
+        product(*at, start, moves, c, c_rows + 8 * i, n)
+
+
+@jit
 def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves, c, c_row):
     """c (m, n) = start + a (m, k) @ b (k, n).
 
@@ -102,34 +112,31 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
     size = size_of(zero)
     wide = 2 * BYTES // size
     flat = a_col == size
-    rows, c_rows, runs = np.empty(m, np.int64), np.arange(m) * c_row, np.zeros(1, np.int64)
-    for i in range(m):
-        rows[i] = i * a_row
-    run, deepest = runs.ctypes.data, min(k, DEPTH)
+    rows, c_rows, nothing = np.arange(m) * a_row, np.arange(m) * c_row, np.zeros(1, np.int64)
+    run, deepest = nothing.ctypes.data, min(k, DEPTH)
     block = m if flat else min(m, BLOCK)
+    slab = n if b_panel else min(n, max(1, SLAB // (2 * BYTES * deepest)) * wide)
     room = np.empty(0 if flat else (block + ROWS) * (deepest * size + LINE) + SLACK, np.uint8)
-    strip = np.empty(0 if b_panel else 2 * BYTES * deepest + SLACK, np.uint8)
-    left, panel = aligned(room), aligned(strip)
+    strip = np.empty(0 if b_panel else -(-slab // wide) * 2 * BYTES * deepest + SLACK, np.uint8)
+    left, panels = aligned(room), aligned(strip)
     for k0 in range(0, k, DEPTH):
         depth = min(DEPTH, k - k0)
         if k0:
             start, moves = c, 1
         for i0 in range(0, m, block):
             high = min(block, m - i0)
-            if flat:
-                place, step = a + i0 * a_row + k0 * size, size
-            else:
+            place, step = a + i0 * a_row + k0 * size, size
+            if not flat:
                 distance = pack_rows(zero, a + i0 * size + k0 * a_col, a_col, high, depth, left)
                 place, step = left, ROWS * size
                 for i in range(high):
                     rows[i] = i // ROWS * distance + i % ROWS * size
-            for j in range(0, n, wide):
-                if b_panel:
-                    panel = b + j // wide * b_panel + k0 * 2 * BYTES
-                else:
-                    pack_panel(zero, b + k0 * b_row + j * b_col, b_row, b_col, depth, n - j, panel)
-                product(
-                    *(zero, place, rows.ctypes.data, high, step, run, run, 1, depth, panel, 2 * BYTES, 0),
-                    *(start + moves * i0 * c_row + j * size, moves, c + i0 * c_row + j * size, c_rows.ctypes.data),
-                    min(wide, n - j),
+            for j in range(0, n, slab):
+                panel, far = b + j // wide * b_panel + k0 * 2 * BYTES, b_panel
+                if not b_panel:
+                    panel, far = panels, 2 * BYTES * depth
+                    pack_panels(zero, b + k0 * b_row + j * b_col, b_row, b_col, depth, min(slab, n - j), panels)
+                _multiply(
+                    *(zero, high, min(slab, n - j), depth, place, rows.ctypes.data, step, panel, far),
+                    *(start + moves * i0 * c_row + j * size, moves, c + i0 * c_row + j * size, c_rows.ctypes.data, run),
                 )

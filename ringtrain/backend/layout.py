@@ -9,7 +9,7 @@ import numpy as np
 
 from .jit import available
 
-__all__ = ["channels_last", "like", "on_lines"]
+__all__ = ["channels_last", "like", "on_lines", "turned"]
 
 LINE = 64
 
@@ -22,15 +22,16 @@ def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndar
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def _turned(x: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """A contiguous (N, rows, columns) as a contiguous (N, columns, rows)."""
+def turned(x: np.ndarray) -> np.ndarray:
+    """A contiguous (n, rows, columns) as a contiguous (n, columns, rows); a view where one of them is 1."""
+    n, rows, columns = x.shape
     if min(rows, columns) == 1:
-        return x.reshape(len(x), columns, rows)
-    out = np.empty((len(x), columns, rows), x.dtype)
+        return x.reshape(n, columns, rows)
+    out = np.empty((n, columns, rows), x.dtype)
     if x.dtype in (np.float32, np.float64) and available():
         from .gemm import transpose
 
-        transpose(x.dtype.type(0), len(x), x.ctypes.data, rows, columns, out.ctypes.data)
+        transpose(x.dtype.type(0), n, x.ctypes.data, rows, columns, out.ctypes.data)
     else:
         out[...] = x.swapaxes(1, 2)
     return out
@@ -42,7 +43,7 @@ def channels_last(x: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.moveaxis(x, 1, -1))
     n, c, *space = x.shape
     places = math.prod(space)
-    return _turned(x.reshape(n, c, places), c, places).reshape(n, *space, c)
+    return turned(x.reshape(n, c, places)).reshape(n, *space, c)
 
 
 def like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     if x.ndim > 2 and other.flags.c_contiguous and (last := np.moveaxis(x, 1, -1)).flags.c_contiguous:
         n, *space, c = last.shape
         places = math.prod(space)
-        return _turned(last.reshape(n, places, c), places, c).reshape(x.shape)
+        return turned(last.reshape(n, places, c)).reshape(x.shape)
     out: Any = np.empty_like(other)
     out[...] = x
     return out
