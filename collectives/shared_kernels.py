@@ -52,6 +52,16 @@ def _reduce(typingctx, reducer, sources, size, targets, target_count, count, op,
 
 
 @intrinsic
+def _keep(typingctx, array):
+    """Nothing; but the array is not freed before. numba frees one when its name, not its address, was last used."""
+
+    def codegen(context, builder, signature, args):
+        return context.get_dummy_value()
+
+    return types.void(array), codegen
+
+
+@intrinsic
 def _float(typingctx, bits):
     """The float64 whose bits an int64 holds."""
 
@@ -168,6 +178,7 @@ def _proceed(plan, epoch, data, thread):
     count = min(start + p[EACH], p[COUNT]) - start
     if count > 0:
         _reduce_as_planned(p, places.ctypes.data, places.ctypes.data, size, count)
+    _keep(places)
     epoch = _add(p[BOOKS], REACHED, 1)
     arrive(board, rank, epoch, 0, -1)
     return IN_PLACE if _is_met(p, thread, epoch) else LAST_BARRIER

@@ -14,7 +14,7 @@ import numpy as np
 from .gemm import LINE, SLACK, aligned, pack_panel, transpose
 from .jit import jit
 from .tile import product
-from .vectors import BYTES, fetch, number_at, size_of
+from .vectors import BYTES, fetch, keep, number_at, size_of
 
 TOGETHER = 8  # images whose results at the border, few for each image, may share a tile
 
@@ -83,6 +83,8 @@ def weigh(zero, images, x, distance, parts, step, g, g_distance, g_row, packed, 
                         pack_panel(zero, source, g_row, size, length, columns - j, panel + rows_of[k])
                     more = (rows_of.ctypes.data, many, length, panel, 2 * BYTES, 0)
                     product(*here, *more, c + at + j * size, 1, c + at + j * size, c_rows, min(wide, columns - j))
+    keep(room)
+    keep(rows_of)
 
 
 @jit

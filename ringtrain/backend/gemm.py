@@ -13,7 +13,7 @@ import numpy as np
 
 from .jit import jit
 from .tile import ROWS, product
-from .vectors import BYTES, move, put, size_of, turn
+from .vectors import BYTES, keep, move, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -25,7 +25,10 @@ SLACK = 4096  # bytes behind what is laid out: vectors at its end are written wh
 
 @jit
 def aligned(room):
-    """The first address in some bytes at which a line of the cache begins: vectors that span two lines are slow."""
+    """The first address in some bytes at which a line of the cache begins: vectors that span two lines are slow.
+
+    The caller has to `keep` the bytes.
+    """
     return (room.ctypes.data + LINE - 1) // LINE * LINE
 
 
@@ -92,6 +95,7 @@ def transpose(zero, n, x, rows, columns, out):
                     turn(zero, at, columns * size, high, wide, square, BYTES)
                     for k in range(wide):
                         put(zero, square + k * BYTES, there + k * rows * size, high)
+    keep(room)
 
 
 @jit
@@ -140,3 +144,7 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
                     *(zero, high, min(slab, n - j), depth, place, rows.ctypes.data, step, panel, far),
                     *(start + moves * i0 * c_row + j * size, moves, c + i0 * c_row + j * size, c_rows.ctypes.data, run),
                 )
+    for used in (rows, c_rows, nothing):
+        keep(used)
+    keep(room)
+    keep(strip)

@@ -104,6 +104,16 @@ def size_of(typingctx, zero):
 
 
 @intrinsic
+def keep(typingctx, array):
+    """Nothing; but the array is not freed before. numba frees one when its name, not its address, was last used."""
+
+    def codegen(context, build, signature, args):
+        return context.get_dummy_value()
+
+    return types.void(array), codegen
+
+
+@intrinsic
 def number_at(typingctx, address):
     """The int64 at an address."""
 

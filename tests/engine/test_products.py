@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ringtrain as rt
-from ringtrain.backend import cpu_matmul, get, layout, threads
+from ringtrain.backend import cpu_matmul, get, host, layout, threads
 from ringtrain.ops import conv, conv_transpose
 
 EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).eps}
@@ -207,6 +207,7 @@ for dtype in (np.float32, np.float64):
         shape = (24, 12, 3, 3) if groups == 1 else (12, 1, 3, 3)
         w = rt.from_numpy(rng.standard_normal(shape).astype(dtype)).requires_grad_()
         out = rt.nn.conv2d(x, w, padding=1, groups=groups)
+        rt.nn.conv2d(x.detach(), w, padding=1, groups=groups).backward(np.zeros(out.shape, dtype))  # by numbers: none
         out.sum().backward()
         y, v = x.detach().numpy().astype(float), w.detach().numpy().astype(float)
         y = np.pad(y, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -219,6 +220,22 @@ for dtype in (np.float32, np.float64):
         np.testing.assert_allclose(w.grad.numpy(), np.broadcast_to(grad, v.shape), rtol=0, atol=1e-4)
 print(BYTES)
 """
+
+
+GUARDED = """
+import ctypes
+import ringtrain.backend.host
+mallopt = ctypes.CDLL(None).mallopt
+assert mallopt(-3, 4096) and mallopt(-6, 165)  # arrays on pages of their own, and what is freed filled with noise
+"""
+
+
+@pytest.mark.skipif(not host.keep_memory(), reason="glibc's allocator is the one that can be told to")
+def test_no_memory_is_used_after_its_time_or_past_its_end(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_CACHE_DIR": str(tmp_path)}
+    program = [sys.executable, "-X", "faulthandler", "-c", GUARDED + PROGRAM]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the features are those of x86-64")
