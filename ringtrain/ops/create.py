@@ -13,10 +13,17 @@ from ..tensor import Tensor
 from .define import register
 
 
+def _shape(shape: Any, dtype: Any = None) -> tuple[int, ...]:
+    """A shape as a tuple; a second length, where the dtype should be, is told so."""
+    if isinstance(dtype, (int, np.integer)):
+        raise TypeError(f"a shape is one argument, ({shape}, {dtype}, ...); here {dtype} stands where the dtype goes")
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+
+
 def full(shape: Any, value: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
     """A tensor with every element equal to value."""
     backend, index = backends.get(device)
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape = _shape(shape, dtype)
     if backend.abstract:
         return Tensor(MetaArray(shape, dtype))
     return Tensor(backend.asarray(np.full(shape, value, dtype), None, index))
@@ -84,23 +91,21 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, devic
 
 
 # --- random: functions of the seed, the step, and how much has been drawn in it ----------------------------
-def _shape(shape: Any) -> tuple[int, ...]:
-    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
-
-
 def rand(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
     """Uniform in [0, 1), the same on every rank (see `rt.random` for values of other names)."""
-    return _placed(random.uniform(_shape(shape), 0.0, 1.0, random.next_draw("rand"), random.state.step, dtype), device)
+    shape = _shape(shape, dtype)
+    return _placed(random.uniform(shape, 0.0, 1.0, random.next_draw("rand"), random.state.step, dtype), device)
 
 
 def randn(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:
     """Normal with mean 0 and variance 1, the same on every rank."""
-    return _placed(random.normal(_shape(shape), 0.0, 1.0, random.next_draw("randn"), random.state.step, dtype), device)
+    shape = _shape(shape, dtype)
+    return _placed(random.normal(shape, 0.0, 1.0, random.next_draw("randn"), random.state.step, dtype), device)
 
 
 def randint(low: int, high: int, shape: Any, dtype: Any = np.int64, device: str | None = None) -> Tensor:
     """Integers of low .. high - 1, each as likely, the same on every rank."""
-    values = random.integers(_shape(shape), low, high, random.next_draw("randint"), random.state.step)
+    values = random.integers(_shape(shape, dtype), low, high, random.next_draw("randint"), random.state.step)
     return _placed(values.astype(dtype), device)
 
 

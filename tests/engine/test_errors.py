@@ -36,6 +36,8 @@ MISTAKES = [
     (lambda: rt.split(f32(5, 2), 2), ValueError, r"split: axis 0 of \(5, 2\) has 5 elements, which 2 does not divide"),
     (lambda: rt.split(f32(5), 5, axis=1), ValueError, r"split: axis 1 does not exist"),
     (lambda: rt.pad(f32(2, 3), [(1, 1)]), ValueError, r"pad wants one .*2 axes"),
+    (lambda: rt.zeros(2, 3), TypeError, r"a shape is one argument, \(2, 3, \.\.\.\); here 3 stands where"),
+    (lambda: rt.randint(0, 9, 2, 3), TypeError, r"a shape is one argument, \(2, 3, \.\.\.\)"),
     (lambda: rt.broadcast_to(f32(2, 3), (2, 4)), ValueError, r"broadcast_to: .*float32\[2, 3\]"),
     (lambda: rt.sum(f32(2, 3), axis=2), ValueError, r"sum: axis 2 .*float32\[2, 3\]"),
     (lambda: rt.sum(f32(2), 0, True, 3), TypeError, r"sum takes at most 3 arguments: x, axis, keepdims"),
