@@ -1,0 +1,17 @@
+"""What mxnet.json says is what MXNet 1.9.1 says, where `make peers` has installed it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PYTHON = Path(__file__).parents[2] / ".peers" / "mxnet" / "bin" / "python"
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason="`make peers` installs MXNet")
+def test_the_facts_are_mxnets(mxnet):
+    script = Path(__file__).with_name("make_mxnet.py")
+    done = subprocess.run([PYTHON, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == mxnet
