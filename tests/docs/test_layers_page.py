@@ -1,0 +1,139 @@
+"""docs/layers.md names every module, loss and initialiser, and its table of defaults is right in all three columns.
+
+A cell's calls, such as `LeakyReLU(negative_slope=0.01)`, are compared with signatures: a keyword is a default, a bare
+name an argument that must be given. What a cell says beside its calls is in test_defaults.py.
+"""
+
+import ast
+import inspect
+
+import pytest
+
+from ringtrain import nn
+
+from .pages import code, rows
+
+MODULES = rows("layers.md", "| here | Gluon | what |")
+LOSSES = rows("layers.md", "| here | Gluon | of |")
+INITIAL = rows("layers.md", "| here | in place | what |")
+DEFAULTS = rows("layers.md", "| default | here | PyTorch 2.13.0 | MXNet 1.9.1 |")
+REQUIRED = "required"
+
+
+def public(module):
+    return sorted(n for n, v in vars(module).items() if callable(v) and n[0] != "_" and not inspect.ismodule(v))
+
+
+def test_every_module_and_loss_is_on_the_page_once():
+    named = [name for row in MODULES + LOSSES for name in code(row[0])]
+    assert sorted(named) == [name for name in public(nn) if name[0].isupper()]
+
+
+def test_every_initialiser_is_on_the_page_once():
+    named = [name for row in INITIAL for name in code(row[0]) + code(row[1])]
+    assert sorted(named) == public(nn.init)
+
+
+@pytest.mark.parametrize("row", MODULES + LOSSES, ids=lambda row: row[0])
+def test_gluons_names(row, mxnet):
+    known = {*mxnet["signatures"], "Parameter"} - {"Bilinear"}  # an initialiser there
+    here = code(row[0])
+    if row[1] == "-":
+        assert not set(here) & known - {"HuberLoss"}, "Gluon has it under the same name"
+    for name in here if not row[1] else code(row[1]):
+        assert name in known, name
+
+
+def calls(cell):
+    """(name, {argument: default}) of every call between backticks."""
+    for text in code(cell):
+        if "(" in text:
+            call = ast.parse(text, mode="eval").body
+            given = {a.id: REQUIRED for a in call.args} | {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+            yield ast.unparse(call.func), given
+
+
+def defaults_of(root, name):
+    """{argument: default} of a class or function."""
+    found = root
+    for part in name.split("."):
+        found = getattr(found, part)
+    parameters = inspect.signature(found).parameters.values()
+    if inspect.isclass(found) and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        parameters = inspect.signature(found.__mro__[1]).parameters.values()  # PyTorch's RNN, LSTM, GRU
+        special = {"nonlinearity": found(1, 1).nonlinearity} if name == "RNN" else {}
+    else:
+        special = {}
+    return {p.name: REQUIRED if p.default is p.empty else p.default for p in parameters} | special
+
+
+def same(told, true):
+    """Whether a default is what the page says; generated functions of MXNet's give theirs as text, in float32."""
+    if isinstance(told, tuple):
+        return tuple(told) == tuple(true)
+    if isinstance(true, str) and isinstance(told, (int, float)) and not isinstance(told, bool):
+        return abs(float(true) - told) <= 1e-6 * abs(told)
+    return told == true
+
+
+def check(cell, defaults):
+    for name, told in calls(cell):
+        true = defaults(name)
+        for argument, value in told.items():
+            assert argument in true, f"{name} has no {argument}"
+            assert same(value, true[argument]), f"{name}: {argument} is {true[argument]!r}, not {value!r}"
+
+
+@pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: row[0])
+def test_defaults_here(row):
+    check(row[1], lambda name: defaults_of(nn, name))
+
+
+@pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: row[0])
+def test_defaults_in_pytorch(row, torch):
+    if row[2] == "-":
+        assert not any(hasattr(torch.nn, name) for name, _ in calls(row[1]))
+    else:
+        check(row[2] or row[1], lambda name: defaults_of(torch.nn, name))
+
+
+@pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: row[0])
+def test_defaults_in_mxnet(row, mxnet):
+    assert row[3], "MXNet's names differ: say what it has, or -"
+    if row[3] == "-":
+        assert not {name for name, _ in calls(row[1])} & set(mxnet["signatures"])
+    check(row[3], lambda name: mxnet["signatures"][name])
+
+
+def told_apart():
+    """Arguments that the table gives different defaults here and in PyTorch: {(class, argument)}."""
+    return {(name, arg) for row in DEFAULTS if row[2] not in ("", "-") for name, args in calls(row[1]) for arg in args}
+
+
+# PyTorch's arguments of other names, and those whose default means the same
+RENAMED = {"axis": "dim", "start_axis": "start_dim", "end_axis": "end_dim", "keepdims": "keepdim"}
+ALIKE = {
+    ("Parameter", "data"),
+    ("TransformerDecoderLayer", "activation"),
+    ("TransformerEncoderLayer", "activation"),
+    ("Upsample", "recompute_scale_factor"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in public(nn) if name[0].isupper()])
+def test_other_defaults_are_pytorchs(name, torch):
+    theirs = defaults_of(torch.nn, name) if hasattr(torch.nn, name) else {}
+    for argument, value in defaults_of(nn, name).items():
+        other = RENAMED.get(argument, argument)
+        if other in theirs and argument != "dtype" and (name, argument) not in told_apart() | ALIKE:
+            assert value == theirs[other], argument
+
+
+def test_defaults_say_what_is_compared():
+    """Every cell holds a call, points to the column before, or is looked at by its own test."""
+    from . import test_defaults
+
+    for row in DEFAULTS:
+        plain = [cell for cell in row[1:] if cell not in ("", "-") and not list(calls(cell))]
+        words = [cell for cell in row[1:] if ": " in cell] + plain
+        assert not words or row[0] in test_defaults.COVERED, row
