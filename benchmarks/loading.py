@@ -131,13 +131,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time how data arrives.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=20, help="batches a pass of the transport (20)")
     parser.add_argument("--pictures", type=int, default=256, help="pictures a pass (256)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--text", help="a text file, for the tokenizer's figures")
     parser.add_argument("--torch", default=str(HERE.parent / ".peers/torch/bin/python"), help="a Python that has torch")
-    parser.add_argument("--json", help="write the figures here")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--only-torch", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only_torch:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import ringtrain
 from ringtrain.cli import bench, doctor, run
 from ringtrain.cli.errors import UsageError
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, command = bench.split_command(arguments)
 
     parser = argparse.ArgumentParser(prog="ringtrain", description="Train networks on many processors.")
+    parser.add_argument("--version", action="version", version=f"ringtrain {ringtrain.__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, module in SUBCOMMANDS.items():
         module.configure(

@@ -3,6 +3,8 @@
   ringtrain bench tune                   where one way of moving data becomes quicker than another, for later jobs
   ringtrain bench allreduce [options]    the collectives beside other libraries (from a checkout; so are the rest)
   ringtrain bench training_step [options]
+  ringtrain bench optimizers [options]
+  ringtrain bench loading [options]
   ringtrain bench scaling [options]
 
 Each has its --help. `tune` stores what it finds in the user's cache folder ($XDG_CACHE_HOME or ~/.cache, in
@@ -24,7 +26,7 @@ from ringtrain.cli.errors import UsageError
 SUMMARY = "measure this machine: tune, or a benchmark of the checkout"
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-PROGRAMS = ("allreduce", "training_step", "scaling")
+PROGRAMS = ("allreduce", "training_step", "optimizers", "loading", "scaling")
 LIMIT = 600  # seconds
 
 

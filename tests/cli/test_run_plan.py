@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from ringtrain import __version__
 from ringtrain.cli import main, mpiexec, run
 
 FAMILIES = {
@@ -169,3 +170,5 @@ def test_no_subcommand_and_a_wrong_one_end_with_status_2(capsys):
     assert main([]) == 2
     assert main(["jog"]) == 2
     assert main(["run", "--help"]) == 0
+    assert main(["--version"]) == 0
+    assert f"ringtrain {__version__}" in capsys.readouterr().out
