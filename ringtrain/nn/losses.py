@@ -8,7 +8,7 @@ MXNet Gluon's names, for those who know them:
     HuberLoss(rho)           SmoothL1Loss(beta=rho)
     HingeLoss, SquaredHingeLoss  the same names
     LogisticLoss             SoftMarginLoss ("signed" labels), BCEWithLogitsLoss ("binary")
-    KLDivLoss                KLDivLoss (from_logits=False: of log_softmax)
+    KLDivLoss                KLDivLoss(reduction="batchmean") (from_logits=False: of log_softmax)
     TripletLoss              TripletMarginLoss (Gluon's distances are squares)
     PoissonNLLLoss           PoissonNLLLoss (from_logits is log_input, compute_full is full)
     CosineEmbeddingLoss      CosineEmbeddingLoss
