@@ -62,6 +62,17 @@ def signatures():
     return found
 
 
+def optimizers():
+    """The same of optimisers, with the learning rate that one begins with."""
+    found = {}
+    for name, kind in vars(mx.optimizer).items():
+        if inspect.isclass(kind) and issubclass(kind, mx.optimizer.Optimizer) and name != "Test":
+            parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+            given = {p.name: plain(p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+            found[name] = given | {"learning_rate": kind().learning_rate}
+    return found
+
+
 def values(array):
     return [round(float(v), 6) for v in array.asnumpy().reshape(-1)]
 
@@ -166,6 +177,7 @@ if __name__ == "__main__":
         "version": mx.__version__,
         "names": names(),
         "signatures": signatures(),
+        "optimizers": optimizers(),
         "weights": weights(),
         "layers": layers(),
         "losses": losses(),

@@ -4,20 +4,18 @@ A cell's calls, such as `LeakyReLU(negative_slope=0.01)`, are compared with sign
 name an argument that must be given. What a cell says beside its calls is in test_defaults.py.
 """
 
-import ast
 import inspect
 
 import pytest
 
 from ringtrain import nn
 
-from .pages import code, rows
+from .pages import calls, check, code, defaults_of, rows
 
 MODULES = rows("layers.md", "| here | Gluon | what |")
 LOSSES = rows("layers.md", "| here | Gluon | of |")
 INITIAL = rows("layers.md", "| here | in place | what |")
 DEFAULTS = rows("layers.md", "| default | here | PyTorch 2.13.0 | MXNet 1.9.1 |")
-REQUIRED = "required"
 
 
 def public(module):
@@ -42,46 +40,6 @@ def test_gluons_names(row, mxnet):
         assert not set(here) & known - {"HuberLoss"}, "Gluon has it under the same name"
     for name in here if not row[1] else code(row[1]):
         assert name in known, name
-
-
-def calls(cell):
-    """(name, {argument: default}) of every call between backticks."""
-    for text in code(cell):
-        if "(" in text:
-            call = ast.parse(text, mode="eval").body
-            given = {a.id: REQUIRED for a in call.args} | {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-            yield ast.unparse(call.func), given
-
-
-def defaults_of(root, name):
-    """{argument: default} of a class or function."""
-    found = root
-    for part in name.split("."):
-        found = getattr(found, part)
-    parameters = inspect.signature(found).parameters.values()
-    if inspect.isclass(found) and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        parameters = inspect.signature(found.__mro__[1]).parameters.values()  # PyTorch's RNN, LSTM, GRU
-        special = {"nonlinearity": found(1, 1).nonlinearity} if name == "RNN" else {}
-    else:
-        special = {}
-    return {p.name: REQUIRED if p.default is p.empty else p.default for p in parameters} | special
-
-
-def same(told, true):
-    """Whether a default is what the page says; generated functions of MXNet's give theirs as text, in float32."""
-    if isinstance(told, tuple):
-        return tuple(told) == tuple(true)
-    if isinstance(true, str) and isinstance(told, (int, float)) and not isinstance(told, bool):
-        return abs(float(true) - told) <= 1e-6 * abs(told)
-    return told == true
-
-
-def check(cell, defaults):
-    for name, told in calls(cell):
-        true = defaults(name)
-        for argument, value in told.items():
-            assert argument in true, f"{name} has no {argument}"
-            assert same(value, true[argument]), f"{name}: {argument} is {true[argument]!r}, not {value!r}"
 
 
 @pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: row[0])
