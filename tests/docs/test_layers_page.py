@@ -87,6 +87,25 @@ def test_other_defaults_are_pytorchs(name, torch):
             assert value == theirs[other], argument
 
 
+STATES = {
+    "a convolutional network": lambda nn: nn.Sequential(nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4), nn.PReLU(4)),
+    "transposed": lambda nn: nn.ModuleList([nn.ConvTranspose1d(2, 3, 3), nn.GroupNorm(2, 4), nn.LayerNorm(5)]),
+    "a recurrent network": lambda nn: nn.ModuleDict({"rnn": nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2)}),
+    "attention": lambda nn: nn.MultiheadAttention(8, 2, kdim=4, vdim=6),
+    "a decoder": lambda nn: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 2),
+    "tables": lambda nn: nn.ModuleList([nn.Embedding(3, 2), nn.EmbeddingBag(3, 2), nn.Bilinear(2, 3, 4)]),
+}
+
+
+@pytest.mark.parametrize("make", STATES.values(), ids=STATES)
+def test_pytorchs_state_dicts_load(make, torch):
+    ours, theirs = make(nn), make(torch.nn)
+    ours.load_state_dict(theirs.state_dict())
+    state = theirs.state_dict()
+    assert ours.state_dict().keys() == state.keys()
+    assert all((value == state[name].numpy()).all() for name, value in ours.state_dict().items())
+
+
 def test_defaults_say_what_is_compared():
     """Every cell holds a call, points to the column before, or is looked at by its own test."""
     from . import test_defaults
