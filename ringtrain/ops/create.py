@@ -50,6 +50,7 @@ def ones_like(x: Tensor) -> Tensor:
 
 
 register("ones_like", ones_like)
+register("zeros_like", zeros_like)
 
 
 def full_like(x: Tensor, value: Any) -> Tensor:

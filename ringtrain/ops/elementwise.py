@@ -91,13 +91,21 @@ sinh = unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x))
 cosh = unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x))
 tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out * out))
 
-# --- rounding and signs: piecewise constant, so their gradient is zero and they are left out of the graph --
-sign = unary("sign", lambda xp, x: xp.sign(x))
-floor = unary("floor", lambda xp, x: xp.floor(x))
-ceil = unary("ceil", lambda xp, x: xp.ceil(x))
+
+
+# --- rounding and signs: piecewise constant, so their gradient is zero -------------------------------------
+def no_slope(xp: Any, g: Any) -> Any:
+    """The vjp of an op whose result does not change with its input, but for jumps."""
+    return xp.zeros_like(g)
+
+
+sign = unary("sign", lambda xp, x: xp.sign(x), no_slope)
+floor = unary("floor", lambda xp, x: xp.floor(x), no_slope)
+ceil = unary("ceil", lambda xp, x: xp.ceil(x), no_slope)
 round = op(
     "round",
     lambda xp, x, *, decimals=0: settled(xp.round(x, decimals), (x,)),
+    no_slope,
     doc="x to the nearest number of that many decimals; halves go to the even one.",
 )
 

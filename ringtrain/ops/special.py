@@ -11,6 +11,7 @@ from ..autograd import taped
 from ..dtypes import is_float, settled
 from ..tensor import Tensor
 from .define import binary, op, register, unary
+from .elementwise import no_slope
 
 # --- powers, logarithms, hyperbolic -----------------------------------------------------------------------
 exp2 = unary("exp2", lambda xp, x: xp.exp2(x), lambda xp, g, out: g * (out * math.log(2.0)))
@@ -19,7 +20,7 @@ rsqrt = unary("rsqrt", lambda xp, x: 1.0 / xp.sqrt(x), lambda xp, g, x, out: g *
 arcsinh = unary("arcsinh", lambda xp, x: xp.arcsinh(x), lambda xp, g, x: g / xp.sqrt(x * x + 1.0))
 arccosh = unary("arccosh", lambda xp, x: xp.arccosh(x), lambda xp, g, x: g / xp.sqrt((x - 1.0) * (x + 1.0)))
 arctanh = unary("arctanh", lambda xp, x: xp.arctanh(x), lambda xp, g, x: g / ((1.0 - x) * (x + 1.0)))
-trunc = unary("trunc", lambda xp, x: xp.trunc(x))
+trunc = unary("trunc", lambda xp, x: xp.trunc(x), no_slope)
 signbit = unary("signbit", lambda xp, x: xp.signbit(x))
 deg2rad = unary("deg2rad", lambda xp, x: x * (math.pi / 180.0), lambda xp, g: g * (math.pi / 180.0))
 rad2deg = unary("rad2deg", lambda xp, x: x * (180.0 / math.pi), lambda xp, g: g * (180.0 / math.pi))

@@ -15,7 +15,8 @@ _unary = [
     *("exp2", "cbrt|0.2|3", "arcsinh", "arccosh|1.2|3", "arctanh|-0.9|0.9", "deg2rad", "rad2deg", "sinc", "nan_to_num"),
     *("log|0.2|3", "log2|0.2|3", "log10|0.2|3", "sqrt|0.2|3", "absolute|0.1|2", "negative"),
 ]
-_flat = ["sign", "floor", "ceil", "trunc", "round", "signbit", "isnan", "isinf", "isfinite", "logical_not"]
+_steps = ["sign", "floor", "ceil", "trunc", "round"]
+_flat = ["signbit", "isnan", "isinf", "isfinite", "logical_not"]
 _pair = [
     *("add", "subtract", "multiply", "divide|0.3|2", "arctan2|0.3|2", "logaddexp", "maximum", "minimum"),
     *("power|0.3|2", "remainder|0.3|2", "fmod|0.3|2", "hypot", "fmax", "fmin", "copysign"),
@@ -50,6 +51,7 @@ def _simple(text, shapes, grad):
 
 ROWS = [
     *(_simple(text, UNARY, True) for text in _unary),
+    *(_simple(text, UNARY, True) for text in _steps),
     *(_simple(text, UNARY, False) for text in _flat),
     *(_simple(text, BINARY, True) for text in _pair),
     *(_simple(text, BINARY, False) for text in [*_compare, "logical_and", "logical_or", "logical_xor"]),
