@@ -92,7 +92,6 @@ cosh = unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x))
 tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out * out))
 
 
-
 # --- rounding and signs: piecewise constant, so their gradient is zero -------------------------------------
 def no_slope(xp: Any, g: Any) -> Any:
     """The vjp of an op whose result does not change with its input, but for jumps."""
