@@ -67,6 +67,21 @@ from .ops.arrange import (
     unstack,
     vstack,
 )
+from .ops.blocks import (
+    array_split,
+    block_diag,
+    broadcast_arrays,
+    cartesian_prod,
+    column_stack,
+    dsplit,
+    fliplr,
+    flipud,
+    hsplit,
+    tril_indices,
+    triu_indices,
+    unflatten,
+    vsplit,
+)
 from .ops.create import (
     allclose,
     arange,
@@ -84,6 +99,7 @@ from .ops.create import (
     zeros,
     zeros_like,
 )
+from .ops.distance import cdist, pdist
 from .ops.elementwise import (
     absolute,
     add,
@@ -173,14 +189,7 @@ from .ops.scan import (
     cumprod,
     diff,
 )
-from .ops.scatter import (
-    index_add,
-    masked_fill,
-    masked_select,
-    scatter,
-    scatter_add,
-    scatter_reduce,
-)
+from .ops.scatter import scatter, scatter_add, scatter_reduce
 from .ops.shape import (
     broadcast_to,
     concatenate,
@@ -195,6 +204,14 @@ from .ops.shape import (
     stack,
     swapaxes,
     transpose,
+)
+from .ops.slices import (
+    index_add,
+    index_copy,
+    index_fill,
+    masked_fill,
+    masked_scatter,
+    masked_select,
 )
 from .ops.sort import (
     argsort,
@@ -222,13 +239,22 @@ from .ops.special import (
     erfc,
     erfinv,
     exp2,
+    float_power,
     fmax,
     fmin,
     fmod,
+    frac,
+    heaviside,
     hypot,
+    isclose,
+    isin,
+    isneginf,
+    isposinf,
+    ldexp,
     left_shift,
     lerp,
     lgamma,
+    logaddexp2,
     nan_to_num,
     polygamma,
     rad2deg,
@@ -238,6 +264,15 @@ from .ops.special import (
     sinc,
     trunc,
     xlogy,
+)
+from .ops.statistics import (
+    corrcoef,
+    cov,
+    kthvalue,
+    logcumsumexp,
+    nanmedian,
+    nanquantile,
+    trapezoid,
 )
 from .random import seed
 from .recompute import recompute, recompute_sequential

@@ -39,6 +39,7 @@ from ..ops.conv_transpose import (
     conv_transpose3d,
 )
 from ..ops.ctc import ctc_loss
+from ..ops.distance import cosine_similarity, normalize, pairwise_distance
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
 from ..ops.embedding import embedding, embedding_bag
 from ..ops.fold import (
@@ -62,17 +63,15 @@ from ..ops.loss import (
 )
 from ..ops.loss_margin import (
     cosine_embedding_loss,
-    cosine_similarity,
     hinge_embedding_loss,
     hinge_loss,
     margin_ranking_loss,
     multi_margin_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
-    normalize,
-    pairwise_distance,
     squared_hinge_loss,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from ..ops.loss_regression import (
     gaussian_nll_loss,

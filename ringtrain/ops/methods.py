@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import mode
 from ..tensor import Leaf, Tensor, describe, raw, shared_with_others
-from . import arrange, elementwise, index, linalg, reduce, scan, scatter, shape, sort, special
+from . import arrange, elementwise, index, linalg, reduce, scan, scatter, shape, slices, sort, special
 
 _BINARY = {
     "add": elementwise.add,
@@ -72,7 +72,8 @@ _METHODS = [
     *("norm", "softmax", "log_softmax", "flatten", "swapaxes", "squeeze", "broadcast_to", "split", "take"),
     *("matmul", "count_nonzero", "nansum", "nanmean", "cumprod", "cummax", "cummin", "diff"),
     *("sort", "argsort", "topk", "median", "quantile", "nonzero", "take_along_axis", "scatter", "scatter_add"),
-    *("scatter_reduce", "index_add", "masked_fill", "masked_select", "roll", "tile", "repeat", "chunk", "tril", "triu"),
+    *("scatter_reduce", "index_add", "index_copy", "index_fill", "masked_fill", "masked_select", "masked_scatter"),
+    *("roll", "tile", "repeat", "chunk", "tril", "triu"),
     *("diagonal", "diag_embed", "trace", "moveaxis", "flip", "expand_dims"),
 ]
 
@@ -151,7 +152,7 @@ def bind() -> None:
         "unsqueeze": shape.expand_dims,
         "unbind": arrange.unstack,
     }
-    for module in (elementwise, special, reduce, scan, sort, shape, arrange, index, scatter, linalg):
+    for module in (elementwise, special, reduce, scan, sort, shape, arrange, index, scatter, slices, linalg):
         methods |= {name: getattr(module, name) for name in _METHODS if hasattr(module, name)}
     for name, fn in methods.items():
         setattr(Tensor, name, _as_method(fn))
