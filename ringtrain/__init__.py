@@ -15,6 +15,7 @@ from .distributed import (
     Product,
     StallError,
     Sum,
+    SyncBatchNorm,
     allgather,
     allgather_object,
     allreduce,
@@ -27,6 +28,7 @@ from .distributed import (
     broadcast_object,
     broadcast_optimizer_state,
     broadcast_parameters,
+    convert_sync_batchnorm,
     cross_rank,
     cross_size,
     grouped_allreduce,
@@ -277,5 +279,7 @@ from .ops.statistics import (
 from .random import seed
 from .recompute import recompute, recompute_sequential
 from .tensor import Tensor, from_numpy, tensor
+
+setattr(nn, "SyncBatchNorm", SyncBatchNorm)  # noqa: B010  PyTorch's place for it; it communicates, so it lives above nn
 
 __version__ = "0.1.0"
