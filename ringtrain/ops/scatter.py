@@ -133,7 +133,7 @@ def _products(x: Tensor, source: Tensor, places: Index, include_self: bool) -> T
         even = xp.nonzero(places_of_one % 2 == 0)[0]
         odd = xp.minimum(even + 1, home.size - 1)
         paired = (odd > even) & (home[odd] == home[even])
-        factors, home = factors[even] * where(paired, factors[odd], 1.0), home[even]
+        factors, home = factors[even] * where(paired, factors[odd], 1), home[even]
     flat = reshape(x, -1)
     total = flat[home] * factors if include_self else factors
     return reshape(put(flat, total, index=(home,)), x.shape)
@@ -154,7 +154,11 @@ def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, i
     if not is_float(x.dtype):
         raise TypeError(f"scatter_reduce is for floats; x is {x.dtype}")
     places, source, shape = _places(x, axis, index, source, "scatter_reduce")
-    source = _as_source(x, source, shape)
+    return combined(x, _as_source(x, source, shape), places, reduce, include_self)
+
+
+def combined(x: Tensor, source: Tensor, places: Index, reduce: str, include_self: bool = True) -> Tensor:
+    """x with the elements of source, of x's dtype, combined into the places of an index."""
     if reduce == "prod" and not x.backend.abstract:
         return _products(x, source, places, include_self)
     if not include_self:
@@ -165,7 +169,7 @@ def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, i
     total = x + placed(source, places, x.shape)
     if reduce in ("sum", "prod"):  # a product of shapes alone
         return total
-    ones = wrap(source._data if x.backend.abstract else x.backend.xp.ones(shape, x.dtype))
+    ones = wrap(source._data if x.backend.abstract else x.backend.xp.ones(source.shape, x.dtype))
     counts = placed(ones, places, x.shape)
     if include_self:
         return total / (counts + 1.0)

@@ -155,6 +155,13 @@ def columns(x):
 def samples():
     yield Row("grid_sample", nn.grid_sample, ref.grid_sample, [((2, 3, 5, 4), (2, 3, 2, 2))], (-1.3, 1.3))
     yield Row(
+        "grid_sample/bicubic",
+        lambda x, grid: nn.grid_sample(x, grid, "bicubic"),
+        lambda x, grid: ref.grid_sample(x, grid, ref.bicubic),
+        [((2, 3, 5, 4), (2, 3, 2, 2))],
+        (-1.3, 1.3),
+    )
+    yield Row(
         "affine_grid",
         lambda t: nn.affine_grid(t, (2, 3, 2, 3)),
         lambda t: np.einsum("nij,hwj->nhwi", t, [[[x, y, 1] for x in (-2 / 3, 0, 2 / 3)] for y in (-1 / 2, 1 / 2)]),

@@ -150,9 +150,11 @@ def test_interpolate(d, mode, corners, size, rng):
 
 @pytest.mark.parametrize("corners", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 def test_grid_sample(mode, padding, corners, rng):
-    for x, grid in [((2, 3, 7, 5), (2, 4, 6, 2)), ((2, 3, 4, 7, 5), (2, 3, 4, 6, 3)), ((1, 2, 1, 5), (1, 4, 6, 2))]:
+    for x, grid in [((2, 3, 7, 5), (2, 4, 6, 2)), ((1, 2, 1, 5), (1, 4, 6, 2)), ((2, 3, 4, 7, 5), (2, 3, 4, 6, 3))]:
+        if mode == "bicubic" and len(x) == 5:
+            continue
         places = rng.uniform(-2.5, 2.5, grid)
         compare(*both("grid_sample", mode, padding, corners), [rng.standard_normal(x), places])
 
