@@ -120,7 +120,7 @@ from ..ops.sample import (
     grid_sample,
     roi_align,
 )
-from . import init
+from . import init, utils
 from .activations import (
     CELU,
     ELU,
@@ -141,6 +141,7 @@ from .activations import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
     Softshrink,
@@ -149,9 +150,12 @@ from .activations import (
     Tanhshrink,
     Threshold,
 )
+from .adaptive import AdaptiveLogSoftmaxWithLoss
 from .attention import MultiHeadAttention, MultiheadAttention, PositionalEncoding, sinusoids
 from .containers import (
+    Concurrent,
     Identity,
+    Lambda,
     ModuleDict,
     ModuleList,
     ParameterDict,
@@ -211,8 +215,10 @@ from .losses import (
     SoftMarginLoss,
     SquaredHingeLoss,
     TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
 )
 from .module import Module, Parameter
+from .noise import RReLU, gumbel_softmax, rrelu
 from .norm import (
     BatchNorm,
     BatchNorm1d,
@@ -281,4 +287,11 @@ from .resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
+from .rotary import RotaryEmbedding, rotary_embedding
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)

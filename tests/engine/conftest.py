@@ -35,7 +35,8 @@ COVERED_ELSEWHERE = {"one_hot", "allclose", "arange", "full", "ones", "ones_like
 COVERED_ELSEWHERE |= {"alpha_dropout", "nms", "batched_nms"}
 COVERED_ELSEWHERE |= {"full_like", "linspace", "eye", "rand", "randn", "randint", "permutation", "bernoulli"}
 COVERED_ELSEWHERE |= {"unique", "bincount", "searchsorted", "nonzero", "argwhere", "histogram"}
-COVERED_ELSEWHERE |= {"tril_indices", "triu_indices", "float_power"}
+COVERED_ELSEWHERE |= {"tril_indices", "triu_indices", "float_power", "logspace", "rand_like", "randn_like"}
+COVERED_ELSEWHERE |= {"multinomial", "gumbel_softmax"}
 COVERED_ELSEWHERE |= {"rnn", "lstm", "gru", "ctc_loss", "sinusoids"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "enable_grad",
