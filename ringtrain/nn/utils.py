@@ -1,4 +1,4 @@
-"""What PyTorch keeps in `nn.utils`: parameters as one vector, sequences of one length, parametrizations."""
+"""What PyTorch keeps in `nn.utils`: parameters as one vector, sequences of one length, parametrizations, clipping."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..ops.shape import concatenate, pad, reshape, stack
+from ..optim.clip import clip_grad_norm_, clip_grad_value_
 from ..tensor import Tensor, raw
 from .parametrize import (
     is_parametrized,
@@ -19,6 +20,8 @@ from .parametrize import (
 )
 
 __all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "is_parametrized",
     "pad_sequence",
     "parameters_to_vector",

@@ -1,6 +1,6 @@
 """Ops on tensors, one file a family: each op with its vjps and its shape rule side by side.
 
-Names are NumPy's. PyTorch's and MXNet's that differ:
+Names are NumPy's; as methods of a Tensor there are PyTorch's too (`names.py`). PyTorch's and MXNet's that differ:
 
     amax, amin            max, min (which share the gradient of ties equally)
     bmm, mm, batch_dot    matmul
@@ -44,6 +44,7 @@ from . import (
     loss_margin,
     loss_regression,
     methods,
+    names,
     norm,
     norms,
     padding,
@@ -86,6 +87,7 @@ __all__ = [
     "loss_margin",
     "loss_regression",
     "methods",
+    "names",
     "norm",
     "norms",
     "padding",

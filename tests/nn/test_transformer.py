@@ -255,8 +255,11 @@ def test_what_does_not_fit_is_named():
         nn.TransformerEncoderLayer(8, 2, activation="elu")
 
 
+WHOLE = [{}, {"batch_first": True, "norm_first": True, "activation": "gelu", "bias": False}]
+
+
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-@pytest.mark.parametrize("options", [{}, {"batch_first": True, "norm_first": True, "activation": "gelu", "bias": False}])
+@pytest.mark.parametrize("options", WHOLE, ids=str)
 def test_the_whole_transformer_is_pytorchs(options):
     torch = pytest.importorskip("torch")
     sizes = {"d_model": E, "nhead": H, "num_encoder_layers": 2, "num_decoder_layers": 3, "dim_feedforward": 12}
