@@ -72,6 +72,7 @@ def told_apart():
 RENAMED = {"axis": "dim", "start_axis": "start_dim", "end_axis": "end_dim", "keepdims": "keepdim"}
 ALIKE = {
     ("Parameter", "data"),
+    ("Transformer", "activation"),
     ("TransformerDecoderLayer", "activation"),
     ("TransformerEncoderLayer", "activation"),
     ("Upsample", "recompute_scale_factor"),
