@@ -191,6 +191,7 @@ from .layers import (
     PairwiseDistance,
     Unflatten,
 )
+from .linear_loss import LinearCrossEntropyLoss, linear_cross_entropy
 from .losses import (
     BCELoss,
     BCEWithLogitsLoss,

@@ -124,6 +124,18 @@ def test_ranks_below_the_full_one(rng):
         np.testing.assert_allclose(rt.linalg.pinv(rt.from_numpy(a.astype(dtype))).numpy(), theirs.numpy(), atol=most)
 
 
+def test_a_cut_of_ones_own(rng):
+    q, r = np.linalg.qr(rng.standard_normal((4, 4)))[0], np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    a = q * [1.0, 0.5, 0.01, 1e-4] @ r
+    for rcond, rank in [(1e-3, 3), (0.1, 2), (None, 4)]:
+        t = rt.from_numpy(a)
+        assert rt.linalg.matrix_rank(t, rcond).item() == rank
+        np.testing.assert_allclose(rt.linalg.pinv(t, rcond=rcond).numpy(), np.linalg.pinv(a, rcond or 1e-15), rtol=1e-9)
+        x, _, found, _ = rt.linalg.lstsq(t, rt.from_numpy(np.eye(4)), rcond)
+        assert found.item() == rank
+        np.testing.assert_allclose(x.numpy(), np.linalg.pinv(a, rcond or 1e-15), rtol=1e-9)
+
+
 def test_distances_of_nothing():
     x = np.array([[0.0, 1.0], [0.0, 1.0], [2.0, 1.0]])
     compare(lambda t: rt.cdist(t, t), lambda t: torch.cdist(t, t, compute_mode="donot_use_mm_for_euclid_dist"), [x])

@@ -76,6 +76,17 @@ def test_spectral_norm_gives_a_largest_singular_value_of_one():
     np.testing.assert_array_equal(layer.parametrizations["weight"][0].u.numpy(), u)
 
 
+def test_spectral_norm_is_near_from_the_start_and_may_be_used_twice():
+    rt.seed(0)
+    layer = utils.spectral_norm(nn.Linear(7, 7, **F64)).eval()
+    assert np.linalg.norm(layer.weight.detach().numpy(), 2) == pytest.approx(1.0, rel=0.1)
+    layer.train()
+    x = rt.from_numpy(np.random.default_rng(0).standard_normal((3, 7)))
+    once = layer(x)
+    layer(once).sum().backward()  # the second use moved u and v; the first one's gradient has its own
+    assert np.isfinite(layer.parametrizations["weight"].original.grad.numpy()).all()
+
+
 def test_training_goes_through_the_originals():
     layer = utils.weight_norm(nn.Linear(5, 1, **F64))
     optimizer = rt.optim.SGD(layer.parameters(), lr=0.1)
