@@ -22,7 +22,7 @@ from .elementwise import square, where
 from .linalg import matmul
 from .reduce import count_nonzero, max, sum
 from .shape import concatenate, expand_dims, moveaxis, split, squeeze, swapaxes
-from .solve import cutoff, inv, matrices, pinv, slogdet, solve
+from .solve import beside, cutoff, inv, matrices, pinv, slogdet, solve
 
 
 # --- least squares ----------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, un
     """
     n = matrices("solve_triangular", True)(a)[-1]
     if unitriangular:
-        a = (triu(a, 1) if upper else tril(a, -1)) + np.eye(n, dtype=a.dtype)
+        a = (triu(a, 1) if upper else tril(a, -1)) + beside(a, np.eye(n))
     else:
         a = triu(a) if upper else tril(a)
     if left:
@@ -121,7 +121,7 @@ def matrix_exp(x: Tensor) -> Tensor:
             raise ValueError("matrix_exp: a matrix has an infinite element or a nan")
         halvings = builtins.max(0, math.ceil(math.log2(size / _REACH))) if size else 0
     x = x * 0.5**halvings
-    c, one = _PADE, np.eye(n, dtype=x.dtype)
+    c, one = _PADE, wrap(beside(x, np.eye(n)))
     x2 = matmul(x, x)
     x4 = matmul(x2, x2)
     x6 = matmul(x4, x2)
@@ -190,4 +190,4 @@ def vander(x: Tensor, n: int | None = None, increasing: bool = False) -> Tensor:
     if x.ndim != 1:
         raise ValueError(f"vander wants a vector; got {x.shape}")
     powers = np.arange(len(x) if n is None else n)
-    return expand_dims(x, 1) ** (powers if increasing else powers[::-1]).astype(x.dtype)
+    return expand_dims(x, 1) ** beside(x, powers if increasing else powers[::-1])

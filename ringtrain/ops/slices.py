@@ -70,10 +70,10 @@ def index_fill(x: Tensor, axis: int, index: Any, value: Any) -> Tensor:
 
 # --- masks ------------------------------------------------------------------------------------------------
 def _mask(x: Tensor, mask: Any, name: str) -> Any:
-    array = raw(mask)
-    if isinstance(array, MetaArray) or np.asarray(array).dtype != np.bool_:
+    array = np.asarray(mask) if isinstance(mask, (list, tuple)) else raw(mask)
+    if isinstance(array, MetaArray) or array.dtype != np.bool_:
         raise TypeError(f"{name}: the mask is of booleans with values; got {array.dtype}")
-    return array
+    return x.backend.xp.asarray(array)
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:

@@ -234,7 +234,7 @@ def matrix_power(x: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(x), -n)
     if n == 0:
-        return x * 0.0 + np.eye(shape[-1], dtype=x.dtype)
+        return x * 0.0 + beside(x, np.eye(shape[-1]))
     out: Any = None
     while n:
         if n % 2:

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import taped
 from ..backend.meta import MetaArray
 from ..dtypes import is_float, settled
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 from .define import binary, op, register, unary
 from .elementwise import (
     absolute,
@@ -211,14 +211,15 @@ def addcdiv(x: Tensor, a: Tensor, b: Tensor, value: float = 1.0) -> Tensor:
 
 
 def float_power(a: Any, b: Any) -> Tensor:
-    """a^b in float64."""
-    a, b = (v if isinstance(v, Tensor) else wrap(np.asarray(v, np.float64)) for v in (a, b))
-    return power(a.astype(np.float64), b.astype(np.float64))
+    """a^b in float64, of two of which one may be a number or an array."""
+    return power(*(v.astype(np.float64) if hasattr(v, "astype") else np.float64(v) for v in (a, b)))
 
 
 def ldexp(x: Tensor, exponent: Any) -> Tensor:
     """x 2^exponent."""
-    return x * (exp2(exponent.astype(x.dtype)) if isinstance(exponent, Tensor) else np.exp2(exponent).astype(x.dtype))
+    if isinstance(exponent, Tensor):
+        return x * exp2(exponent.astype(x.dtype))
+    return x * x.backend.asarray(np.exp2(exponent), x.dtype)
 
 
 def logaddexp2(a: Tensor, b: Tensor) -> Tensor:

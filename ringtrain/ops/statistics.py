@@ -108,7 +108,7 @@ def trapezoid(y: Tensor, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tens
     heights = (y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]) * 0.5
     if x is None:
         return sum(heights * dx, axis=a)
-    places = x if hasattr(x, "shape") else np.asarray(x, y.dtype)
+    places = x if hasattr(x, "shape") else y.backend.asarray(x, y.dtype)
     if len(places.shape) == 1:
         steps = places[1:] - places[:-1]
         return sum(heights * steps.reshape([-1 if i == a else 1 for i in range(y.ndim)]), axis=a)

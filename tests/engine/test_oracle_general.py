@@ -48,6 +48,7 @@ ROWS = [
     ("kthvalue", [(3, 7)], lambda x: rt.kthvalue(x, 3, 1)[0], lambda x: x.kthvalue(3, 1)[0]),
     ("nanquantile", [(3, 7)], lambda x: rt.nanquantile(x, 0.3, 1), lambda x: x.nanquantile(0.3, 1)),
     ("logcumsumexp", [(3, 7)], lambda x: rt.logcumsumexp(x, 1), lambda x: x.logcumsumexp(1)),
+    ("float_power", [(3, 7)], lambda x: rt.float_power(x * x, 1.5), lambda x: torch.float_power(x * x, 1.5)),
     ("logaddexp2", [(3, 1), (7,)], rt.logaddexp2, torch.logaddexp2),
     ("trapezoid", [(3, 7), (7,)], rt.trapezoid, torch.trapezoid),
     ("gather", [(4, 3)], lambda x: rt.take_along_axis(x, INDEX[:, :3], 0), lambda x: x.gather(0, T_INDEX)),
@@ -123,3 +124,20 @@ def test_what_slices_and_masks_refuse():
         rt.masked_scatter(x, np.ones((3, 2), bool), rt.from_numpy(np.zeros(5)))
     with pytest.raises(TypeError, match="the mask is of booleans"):
         rt.masked_scatter(x, np.ones((3, 2)), x)
+
+
+@pytest.mark.parametrize("k", [0, 2, -1])
+@pytest.mark.parametrize("m", [None, 2, 5])
+def test_indices_of_triangles(k, m):
+    for name in ("tril_indices", "triu_indices"):
+        ours, theirs = getattr(rt, name)(3, k, m), getattr(torch, name)(3, m or 3, k)
+        np.testing.assert_array_equal(np.stack([i.numpy() for i in ours]), theirs.numpy())
+    assert (rt.float_power(2, rt.tensor([3])).dtype, rt.float_power(rt.tensor([2.0]), 3).item()) == (np.float64, 8)
+
+
+def test_whole_numbers_and_half_precision_of_linear_algebra():
+    whole = rt.from_numpy(np.array([[2, 1], [1, 3]]))
+    for f in (rt.linalg.matrix_exp, rt.linalg.pinv, rt.cov, rt.corrcoef):
+        assert f(whole).dtype == np.float64
+    half = rt.from_numpy(np.array([[2.0, 1.0], [1.0, 3.0]], np.float16))
+    assert rt.linalg.matrix_exp(half).dtype == rt.linalg.pinv(half).dtype == np.float16
