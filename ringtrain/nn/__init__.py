@@ -113,6 +113,7 @@ from ..ops.pool_adaptive import (
     max_unpool2d,
     max_unpool3d,
 )
+from ..ops.pool_fractional import fractional_max_pool2d, fractional_max_pool3d
 from ..ops.reduce import log_softmax, softmax
 from ..ops.rnn import gru, lstm, rnn
 from ..ops.sample import (
@@ -261,6 +262,8 @@ from .pool import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     GlobalAvgPool1d,
     GlobalAvgPool2d,
     GlobalAvgPool3d,
