@@ -15,6 +15,7 @@ from .distributed import (
     Product,
     StallError,
     Sum,
+    SyncBatchNorm,
     allgather,
     allgather_object,
     allreduce,
@@ -27,6 +28,7 @@ from .distributed import (
     broadcast_object,
     broadcast_optimizer_state,
     broadcast_parameters,
+    convert_sync_batchnorm,
     cross_rank,
     cross_size,
     grouped_allreduce,
@@ -67,6 +69,21 @@ from .ops.arrange import (
     unstack,
     vstack,
 )
+from .ops.blocks import (
+    array_split,
+    block_diag,
+    broadcast_arrays,
+    cartesian_prod,
+    column_stack,
+    dsplit,
+    fliplr,
+    flipud,
+    hsplit,
+    tril_indices,
+    triu_indices,
+    unflatten,
+    vsplit,
+)
 from .ops.create import (
     allclose,
     arange,
@@ -75,15 +92,20 @@ from .ops.create import (
     full,
     full_like,
     linspace,
+    logspace,
+    multinomial,
     ones,
     ones_like,
     permutation,
     rand,
+    rand_like,
     randint,
     randn,
+    randn_like,
     zeros,
     zeros_like,
 )
+from .ops.distance import cdist, pdist
 from .ops.elementwise import (
     absolute,
     add,
@@ -173,14 +195,7 @@ from .ops.scan import (
     cumprod,
     diff,
 )
-from .ops.scatter import (
-    index_add,
-    masked_fill,
-    masked_select,
-    scatter,
-    scatter_add,
-    scatter_reduce,
-)
+from .ops.scatter import scatter, scatter_add, scatter_reduce
 from .ops.shape import (
     broadcast_to,
     concatenate,
@@ -195,6 +210,14 @@ from .ops.shape import (
     stack,
     swapaxes,
     transpose,
+)
+from .ops.slices import (
+    index_add,
+    index_copy,
+    index_fill,
+    masked_fill,
+    masked_scatter,
+    masked_select,
 )
 from .ops.sort import (
     argsort,
@@ -222,13 +245,22 @@ from .ops.special import (
     erfc,
     erfinv,
     exp2,
+    float_power,
     fmax,
     fmin,
     fmod,
+    frac,
+    heaviside,
     hypot,
+    isclose,
+    isin,
+    isneginf,
+    isposinf,
+    ldexp,
     left_shift,
     lerp,
     lgamma,
+    logaddexp2,
     nan_to_num,
     polygamma,
     rad2deg,
@@ -239,8 +271,19 @@ from .ops.special import (
     trunc,
     xlogy,
 )
+from .ops.statistics import (
+    corrcoef,
+    cov,
+    kthvalue,
+    logcumsumexp,
+    nanmedian,
+    nanquantile,
+    trapezoid,
+)
 from .random import seed
 from .recompute import recompute, recompute_sequential
 from .tensor import Tensor, from_numpy, tensor
+
+setattr(nn, "SyncBatchNorm", SyncBatchNorm)  # noqa: B010  PyTorch's place for it; it communicates, so it lives above nn
 
 __version__ = "0.1.0"

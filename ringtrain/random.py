@@ -165,10 +165,16 @@ def _words(blocks: np.ndarray, key: tuple[int, int], step: int) -> np.ndarray:
 
 
 def uniform(
-    shape: tuple[int, ...], low: float, high: float, name: str, step: int = 0, dtype: Any = np.float32
+    shape: tuple[int, ...],
+    low: float,
+    high: float,
+    name: str,
+    step: int = 0,
+    dtype: Any = np.float32,
+    rows: bool = False,
 ) -> np.ndarray:
-    """Uniform in [low, high): 24 random bits each, the same for every dtype up to rounding."""
-    unit = (bits(shape, name, step) >> np.uint32(8)).astype(np.float64) * 2.0**-24
+    """Uniform in [low, high): 24 random bits each, the same for every dtype up to rounding; rows: see `bits`."""
+    unit = (bits(shape, name, step, rows) >> np.uint32(8)).astype(np.float64) * 2.0**-24
     return (low + (high - low) * unit).astype(dtype)
 
 

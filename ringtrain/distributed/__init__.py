@@ -36,4 +36,5 @@ from .ops import (
 )
 from .optimizer import DistributedOptimizer
 from .state import broadcast_optimizer_state, broadcast_parameters, merge_metrics
+from .sync_norm import SyncBatchNorm, convert_sync_batchnorm
 from .world import init, shutdown

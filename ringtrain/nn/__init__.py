@@ -39,6 +39,7 @@ from ..ops.conv_transpose import (
     conv_transpose3d,
 )
 from ..ops.ctc import ctc_loss
+from ..ops.distance import cosine_similarity, normalize, pairwise_distance
 from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
 from ..ops.embedding import embedding, embedding_bag
 from ..ops.fold import (
@@ -62,17 +63,15 @@ from ..ops.loss import (
 )
 from ..ops.loss_margin import (
     cosine_embedding_loss,
-    cosine_similarity,
     hinge_embedding_loss,
     hinge_loss,
     margin_ranking_loss,
     multi_margin_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
-    normalize,
-    pairwise_distance,
     squared_hinge_loss,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from ..ops.loss_regression import (
     gaussian_nll_loss,
@@ -114,6 +113,7 @@ from ..ops.pool_adaptive import (
     max_unpool2d,
     max_unpool3d,
 )
+from ..ops.pool_fractional import fractional_max_pool2d, fractional_max_pool3d
 from ..ops.reduce import log_softmax, softmax
 from ..ops.rnn import gru, lstm, rnn
 from ..ops.sample import (
@@ -121,7 +121,7 @@ from ..ops.sample import (
     grid_sample,
     roi_align,
 )
-from . import init
+from . import init, utils
 from .activations import (
     CELU,
     ELU,
@@ -142,6 +142,7 @@ from .activations import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
     Softshrink,
@@ -150,9 +151,12 @@ from .activations import (
     Tanhshrink,
     Threshold,
 )
+from .adaptive import AdaptiveLogSoftmaxWithLoss
 from .attention import MultiHeadAttention, MultiheadAttention, PositionalEncoding, sinusoids
 from .containers import (
+    Concurrent,
     Identity,
+    Lambda,
     ModuleDict,
     ModuleList,
     ParameterDict,
@@ -188,6 +192,7 @@ from .layers import (
     PairwiseDistance,
     Unflatten,
 )
+from .linear_loss import LinearCrossEntropyLoss, linear_cross_entropy
 from .losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -212,8 +217,10 @@ from .losses import (
     SoftMarginLoss,
     SquaredHingeLoss,
     TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
 )
 from .module import Module, Parameter
+from .noise import RReLU, gumbel_softmax, rrelu
 from .norm import (
     BatchNorm,
     BatchNorm1d,
@@ -255,6 +262,8 @@ from .pool import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     GlobalAvgPool1d,
     GlobalAvgPool2d,
     GlobalAvgPool3d,
@@ -282,4 +291,11 @@ from .resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from .transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
+from .rotary import RotaryEmbedding, rotary_embedding
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)

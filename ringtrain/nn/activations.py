@@ -71,6 +71,13 @@ class Softmax(_Activation):
         self._options = {"axis": axis}
 
 
+class Softmax2d(_Activation):
+    """softmax over the channels of (N, C, H, W)."""
+
+    _function = staticmethod(reduce.softmax)
+    _options = {"axis": -3}  # noqa: RUF012  never changed in place
+
+
 class LogSoftmax(_Activation):
     """log(softmax(x)) along an axis."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..ops.shape import concatenate
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -92,6 +93,36 @@ class Sequential(_List):
 
     def __getitem__(self, index: Any) -> Any:
         return Sequential(*self._parts[index]) if isinstance(index, slice) else self._parts[index]
+
+
+class Concurrent(Sequential):
+    """Layers side by side: each gets the input, and their results are concatenated along an axis (Gluon's of that
+    name, and HybridConcurrent)."""
+
+    def __init__(self, *layers: Any, axis: int = -1) -> None:
+        super().__init__(*layers)
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        return concatenate([layer(x) for layer in self._parts], self.axis)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Concurrent(*self._parts[index], axis=self.axis) if isinstance(index, slice) else self._parts[index]
+
+
+class Lambda(Module):
+    """A function of tensors as a layer (Gluon's of that name, and HybridLambda)."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"Lambda wants a function of tensors; got {function!r}")
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
 
 
 class ModuleList(_List):

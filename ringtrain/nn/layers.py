@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..ops import embedding, linalg, loss_margin, shape
+from ..ops import distance, embedding, linalg, shape
 from ..tensor import Tensor
 from .init import Initializer, Kaiming, Normal, Uniform
 from .module import LazyParameter, Module, Parameter, parameter
@@ -172,7 +172,7 @@ class CosineSimilarity(Module):
         self._options = (axis, eps)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return loss_margin.cosine_similarity(a, b, *self._options)
+        return distance.cosine_similarity(a, b, *self._options)
 
 
 class PairwiseDistance(Module):
@@ -182,4 +182,4 @@ class PairwiseDistance(Module):
         self._options = (p, eps, keepdims)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return loss_margin.pairwise_distance(a, b, *self._options)
+        return distance.pairwise_distance(a, b, *self._options)

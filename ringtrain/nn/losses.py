@@ -240,6 +240,21 @@ class TripletMarginLoss(_Loss):
         self._keep(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
 
 
+class TripletMarginWithDistanceLoss(_Loss):
+    """`rt.nn.triplet_margin_with_distance_loss`: called with (anchor, positive, negative)."""
+
+    _function = staticmethod(loss_margin.triplet_margin_with_distance_loss)
+
+    def __init__(
+        self,
+        distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        self._keep(distance_function=distance_function, margin=margin, swap=swap, reduction=reduction)
+
+
 class MultiMarginLoss(_Weighted):
     """`rt.nn.multi_margin_loss`."""
 

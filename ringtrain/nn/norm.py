@@ -6,7 +6,7 @@ but no weight, and channels left open are in_channels=0, here None.
 One rule for running statistics, on every backend: they move in forward, in training,
 running = (1 - momentum) running + momentum batch, and the variance that goes in is the unbiased one (n - 1), while the
 batch itself is normalised by its biased one. momentum None gives the plain average over all batches so far. Each rank
-measures its own batch.
+measures its own batch; `SyncBatchNorm` measures those of all ranks.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class BatchNorm(_Tracked):
 
     In training it normalises by the batch's mean and biased variance, and moves the running statistics in forward:
     running = (1 - momentum) running + momentum batch, with the unbiased variance (n - 1), as PyTorch does; the same on
-    every backend. In evaluation it normalises by the running statistics. Each rank measures its own batch.
+    every backend. In evaluation it normalises by the running statistics. Each rank measures its own batch; that of all
+    ranks is what `SyncBatchNorm` measures.
 
     num_features         C; None: taken from the first input
     momentum             None: running statistics are the plain average over all batches

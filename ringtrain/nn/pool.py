@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops import pool, pool_adaptive
+from ..ops import pool, pool_adaptive, pool_fractional
 from ..ops.geometry import Size
 from ..ops.pool_adaptive import Target
 from ..tensor import Tensor
@@ -268,3 +268,36 @@ class MaxUnpool3d(_MaxUnpool):
     """Elements back where `MaxPool3d(..., return_indices=True)` found them: see `rt.nn.max_unpool3d`."""
 
     _op = staticmethod(pool_adaptive.max_unpool3d)
+
+
+class _FractionalMaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Size,
+        output_size: Size | None = None,
+        output_ratio: float | Sequence[float] | None = None,
+        return_indices: bool = False,
+    ) -> None:
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{type(self).__name__} wants either output_size or output_ratio")
+        self.kernel_size, self.output_size, self.output_ratio = kernel_size, output_size, output_ratio
+        self.return_indices = return_indices
+
+    def _options(self) -> tuple:
+        return self.kernel_size, self.output_size, self.output_ratio, self.return_indices
+
+    def extra_repr(self) -> str:
+        size = f"output_size={self.output_size}" if self.output_ratio is None else f"output_ratio={self.output_ratio}"
+        return f"kernel_size={self.kernel_size}, {size}"
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Maxima of windows at random places, drawn anew by each call: see `rt.nn.fractional_max_pool2d`."""
+
+    _op = staticmethod(pool_fractional.fractional_max_pool2d)
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """Maxima of windows at random places of volumes: see `rt.nn.fractional_max_pool3d`."""
+
+    _op = staticmethod(pool_fractional.fractional_max_pool3d)

@@ -13,6 +13,7 @@ from ..ops.shape import swapaxes
 from ..tensor import Tensor
 from .attention import MultiHeadAttention
 from .dropout import Dropout
+from .init import xavier_uniform_
 from .layers import Linear
 from .module import Module
 from .norm import LayerNorm
@@ -192,3 +193,74 @@ class TransformerDecoder(_Stack):
         """See `TransformerDecoderLayer`; the same memory and masks for all layers."""
         padding = (tgt_key_padding_mask, memory_key_padding_mask)
         return self._all(tgt, memory, tgt_mask, memory_mask, *padding, tgt_is_causal, memory_is_causal)
+
+
+class Transformer(Module):
+    """An encoder, and a decoder that looks at its results (Vaswani et al. 2017), with PyTorch's arguments and state.
+
+    Embeddings, positions and the last projection are the user's. Matrices begin as Xavier's uniform ones, each layer
+    with its own.
+
+    num_encoder_layers, num_decoder_layers  how many layers there are
+    custom_encoder, custom_decoder          modules to use instead, called as `TransformerEncoder` and its like
+    Other arguments as in `TransformerEncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Callable = "relu",
+        custom_encoder: Module | None = None,
+        custom_decoder: Module | None = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        dtype: Any = np.float32,
+    ) -> None:
+        layer = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
+
+        def last() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+
+        self.encoder = custom_encoder or TransformerEncoder(
+            TransformerEncoderLayer(*layer, dtype=dtype), num_encoder_layers, last()
+        )
+        self.decoder = custom_decoder or TransformerDecoder(
+            TransformerDecoderLayer(*layer, dtype=dtype), num_decoder_layers, last()
+        )
+        for p in self.parameters():
+            if p.ndim > 1:
+                xavier_uniform_(p)
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
+
+    def forward(
+        self,
+        src: Tensor,
+        tgt: Tensor,
+        src_mask: Any = None,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        src_key_padding_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        src_is_causal: bool = False,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
+        """src (S, B, d_model), tgt (T, B, d_model), or batch first -> as tgt; masks as in `MultiHeadAttention`."""
+        if src.shape[-1:] != (self.d_model,) or tgt.shape[-1:] != (self.d_model,):
+            raise ValueError(f"Transformer: src {src.shape} and tgt {tgt.shape} must have {self.d_model} features")
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        padding = (tgt_key_padding_mask, memory_key_padding_mask)
+        return self.decoder(tgt, memory, tgt_mask, memory_mask, *padding, tgt_is_causal, memory_is_causal)
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, dtype: Any = np.float32) -> Tensor:
+        """(sz, sz) of floats to be added to scores: 0 up to the diagonal, -inf above; is_causal=True is quicker."""
+        return Tensor(np.triu(np.full((sz, sz), -np.inf, dtype), 1))

@@ -86,6 +86,19 @@ def linspace(
     return _placed(np.linspace(start, stop, num, endpoint).astype(dtype), device)
 
 
+def logspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    base: float = 10.0,
+    dtype: Any = np.float32,
+    device: str | None = None,
+) -> Tensor:
+    """base to the powers that `linspace` gives."""
+    return _placed(np.logspace(start, stop, num, endpoint, base).astype(dtype), device)
+
+
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, device: str | None = None) -> Tensor:
     """(n, m or n) with ones on diagonal k and zeros elsewhere."""
     return _placed(np.eye(n, m, k, dtype), device)
@@ -102,6 +115,16 @@ def randn(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Ten
     """Normal with mean 0 and variance 1, the same on every rank."""
     shape = _shape(shape, dtype)
     return _placed(random.normal(shape, 0.0, 1.0, random.next_draw("randn"), random.state.step, dtype), device)
+
+
+def rand_like(x: Tensor) -> Tensor:
+    """`rand` of x's shape, dtype and device."""
+    return rand(x.shape, x.dtype, x.device)
+
+
+def randn_like(x: Tensor) -> Tensor:
+    """`randn` of x's shape, dtype and device."""
+    return randn(x.shape, x.dtype, x.device)
 
 
 def randint(low: int, high: int, shape: Any, dtype: Any = np.int64, device: str | None = None) -> Tensor:
@@ -132,6 +155,34 @@ def bernoulli(p: Any, shape: Any = None, dtype: Any = np.float32, device: str | 
         raise ValueError("bernoulli: a probability lies outside 0 .. 1")
     drawn = random.bits(shape, random.next_draw("bernoulli"), random.state.step)
     return _placed((drawn < np.round(chance * 2.0**32)).astype(dtype), device)
+
+
+def multinomial(weights: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
+    """Classes drawn as likely as their weights (..., C), which need not sum to 1: int64 (..., num_samples). The same on
+    every rank; no gradient.
+
+    replacement  whether a class may be drawn again; without, a row needs num_samples weights above 0, and its classes
+                 come in the order in which they were drawn (Efraimidis and Spirakis 2006)
+    """
+    if weights.backend.abstract:
+        return Tensor(MetaArray((*weights.shape[:-1], num_samples), np.int64))
+    p = weights.backend.to_numpy(weights._data).astype(np.float64)
+    if p.ndim < 1 or num_samples < 1 or not (np.isfinite(p) & (p >= 0)).all() or not p.any(axis=-1).all():
+        raise ValueError("multinomial wants num_samples >= 1 and rows of finite weights >= 0, not all of them 0")
+    if not replacement and int(np.count_nonzero(p, axis=-1).min(initial=num_samples)) < num_samples:
+        raise ValueError(f"multinomial: a row has fewer than {num_samples} weights above 0; or pass replacement=True")
+    draws = (*p.shape[:-1], num_samples if replacement else p.shape[-1])
+    words = random.bits((*draws, 2), random.next_draw("multinomial"), random.state.step).astype(np.float64)
+    unit = (words[..., 0] + (words[..., 1] + 0.5) * 2.0**-32) * 2.0**-32  # in (0, 1)
+    if replacement:
+        edges = np.cumsum(p, axis=-1)
+        rows = zip(edges.reshape(-1, p.shape[-1]), unit.reshape(-1, num_samples), strict=True)
+        found = [np.searchsorted(edge, u * edge[-1], side="right") for edge, u in rows]
+        out = np.reshape(np.array(found, np.int64), draws)
+    else:
+        with np.errstate(divide="ignore"):
+            out = np.argsort(-np.log(unit) / p, axis=-1, kind="stable")[..., :num_samples]
+    return _placed(out, weights.device)
 
 
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

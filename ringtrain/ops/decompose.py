@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import taped
-from ..tensor import Tensor
+from ..tensor import Tensor, raw
 from .define import op
 from .norms import vector_norm
 from .reduce import Axis, axes_of, max, min, sum
@@ -107,16 +107,35 @@ def _svd_vjp(xp: Any, g: Any, x: Any) -> Any:
 _svd = op("svd", of_matrices("svd", lambda xp, x: tuple(xp.linalg.svd(x, full_matrices=False))), _svd_vjp)
 
 
+def _svd_full_vjp(xp: Any, g: Any, x: Any) -> Any:
+    k = x.shape[-1] if x.shape[-1] < x.shape[-2] else x.shape[-2]
+    thin = [g[0], g[1], g[2]]
+    for i, part in ((0, None if g[0] is None else g[0][..., k:]), (2, None if g[2] is None else g[2][..., k:, :])):
+        if part is not None:
+            if bool((raw(part) != 0).any()):
+                raise RuntimeError(
+                    f"svd: columns of u or rows of vh beyond the first {k} are not unique, and have no gradient"
+                )
+            thin[i] = g[i][..., :k] if i == 0 else g[i][..., :k, :]
+    return _svd_vjp(xp, thin, x)
+
+
+_svd_full = op("svd_full", of_matrices("svd", lambda xp, x: tuple(xp.linalg.svd(x))), _svd_full_vjp)
+
+
 def svd(x: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """(u, s, vh) with x = u diag(s) vh: (..., m, k), (..., k) descending, (..., k, n), k the smaller of m and n.
 
-    Only full_matrices=False (NumPy's and PyTorch's default is True): the other columns have no gradient. That of u
-    and vh is infinite where values coincide or are 0, and means something only for what their signs do not change.
+    full_matrices  whether u is (..., m, m) and vh (..., n, n). NumPy's and PyTorch's default is True. The columns that
+                   come on top are not unique: a gradient that arrives there is a RuntimeError
+
+    The gradient of u and vh is infinite where values coincide or are 0, and means something only for what their signs
+    do not change.
     """
     *batch, m, n = matrices("svd")(x)
     k = m if m < n else n
     if full_matrices:
-        raise ValueError(f"svd: full_matrices=True is not supported; got {x.shape}, of which {k} columns are unique")
+        return several(_svd_full, x, (*batch, m, m), (*batch, k), (*batch, n, n))
     return several(_svd, x, (*batch, m, k), (*batch, k), (*batch, k, n))
 
 

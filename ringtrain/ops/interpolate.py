@@ -15,7 +15,7 @@ from .shape import reshape, transpose
 
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
 _MODES = ("nearest", "nearest-exact", *_LINEAR, "bicubic", "area")
-_A = -0.75  # the cubic's free parameter, as in PyTorch and OpenCV
+CUBIC = -0.75  # the cubic's free parameter, as in PyTorch and OpenCV
 
 
 def _positions(n: int, m: int, scale: float, align_corners: bool) -> np.ndarray:
@@ -45,8 +45,8 @@ def _cubic(n: int, m: int, scale: float, align_corners: bool) -> Table:
     index, weight = [], []
     for k in range(-1, 3):
         d = np.abs(at - (low + k))
-        near = ((_A + 2.0) * d - (_A + 3.0)) * d * d + 1.0
-        far = ((_A * d - 5.0 * _A) * d + 8.0 * _A) * d - 4.0 * _A
+        near = ((CUBIC + 2.0) * d - (CUBIC + 3.0)) * d * d + 1.0
+        far = ((CUBIC * d - 5.0 * CUBIC) * d + 8.0 * CUBIC) * d - 4.0 * CUBIC
         weight.append(np.where(d <= 1.0, near, far))
         index.append(np.clip(low + k, 0, n - 1).astype(np.intp))
     return Table(np.stack(index, 1), np.stack(weight, 1), n)
@@ -127,23 +127,29 @@ def interpolate(
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """(N, C r^2, H, W) -> (N, C, H r, W r): channels become the pixels of r by r blocks (Shi et al. 2016)."""
-    r = upscale_factor
-    if x.ndim != 4 or r < 1 or x.shape[1] % (r * r):
-        raise ValueError(f"pixel_shuffle wants (N, C * {r}^2, H, W); got {x.shape}")
-    n, c, h, w = x.shape
-    blocks = reshape(x, (n, c // (r * r), r, r, h, w))
-    return reshape(transpose(blocks, (0, 1, 4, 2, 5, 3)), (n, c // (r * r), h * r, w * r))
+    """(N, C r^2, H, W) -> (N, C, H r, W r): channels become the pixels of r by r blocks (Shi et al. 2016).
+
+    With d spatial axes, one to three, (N, C r^d, ...) likewise (Gluon's PixelShuffle1D and 3D).
+    """
+    r, d = upscale_factor, x.ndim - 2
+    if not 1 <= d <= 3 or r < 1 or x.shape[1] % r**d:
+        raise ValueError(f"pixel_shuffle wants (N, C * {r}^d, ...) with d spatial axes, 1 to 3; got {x.shape}")
+    n, c, *plane = x.shape
+    blocks = reshape(x, (n, c // r**d, *[r] * d, *plane))
+    order = [axis for i in range(d) for axis in (2 + d + i, 2 + i)]
+    return reshape(transpose(blocks, (0, 1, *order)), (n, c // r**d, *(length * r for length in plane)))
 
 
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
-    """(N, C, H r, W r) -> (N, C r^2, H, W): the inverse of `pixel_shuffle`."""
-    r = downscale_factor
-    if x.ndim != 4 or r < 1 or x.shape[2] % r or x.shape[3] % r:
-        raise ValueError(f"pixel_unshuffle wants (N, C, H * {r}, W * {r}); got {x.shape}")
-    n, c, h, w = x.shape
-    blocks = reshape(x, (n, c, h // r, r, w // r, r))
-    return reshape(transpose(blocks, (0, 1, 3, 5, 2, 4)), (n, c * r * r, h // r, w // r))
+    """(N, C, H r, W r) -> (N, C r^2, H, W), or with one to three spatial axes: the inverse of `pixel_shuffle`."""
+    r, d = downscale_factor, x.ndim - 2
+    if not 1 <= d <= 3 or r < 1 or any(length % r for length in x.shape[2:]):
+        raise ValueError(f"pixel_unshuffle wants (N, C, ...) with 1 to 3 lengths that {r} divides; got {x.shape}")
+    n, c, *plane = x.shape
+    small = [length // r for length in plane]
+    blocks = reshape(x, (n, c, *(part for length in small for part in (length, r))))
+    inner, outer = [3 + 2 * i for i in range(d)], [2 + 2 * i for i in range(d)]
+    return reshape(transpose(blocks, (0, 1, *inner, *outer)), (n, c * r**d, *small))
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:

@@ -1,7 +1,8 @@
-"""Distances, and losses that ask for a margin: hinges, rankings, triplets. `reduction`: see `loss.py`."""
+"""Losses that ask for a margin: hinges, rankings, triplets. `reduction`: see `loss.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,11 @@ import numpy as np
 from ..backend.meta import MetaArray
 from ..tensor import Tensor, raw
 from .activations import logsigmoid
+from .distance import pairwise_distance
 from .elementwise import clip, minimum, relu, sqrt, square, where
 from .index import take_along_axis
 from .loss import reduced, same_shape
-from .norms import vector_norm
-from .reduce import mean, norm, sum
-
-
-# --- distances --------------------------------------------------------------------------------------------
-def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
-    """<a, b> / (|a| |b|) along an axis, each norm held above eps; a and b broadcast."""
-    return sum(a / clip(norm(a, axis, True), low=eps) * (b / clip(norm(b, axis, True), low=eps)), axis=axis)
-
-
-def pairwise_distance(a: Tensor, b: Tensor, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> Tensor:
-    """The p-norm of a - b + eps over the last axis; a and b broadcast."""
-    return vector_norm(a - b + eps, p, -1, keepdims)
-
-
-def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
-    """x divided by its p-norm along an axis, the norm held above eps."""
-    return x / clip(vector_norm(x, p, axis, True), low=eps)
+from .reduce import mean, sum
 
 
 # --- hinges: targets 1 and -1 -----------------------------------------------------------------------------
@@ -86,6 +71,23 @@ def triplet_margin_loss(
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    return reduced(clip(near - far + margin, low=0.0), reduction)
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """`triplet_margin_loss` by a distance of the user's own, a function of two tensors; None: `pairwise_distance`."""
+    distance = distance_function or pairwise_distance
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = minimum(far, distance(positive, negative))
     return reduced(clip(near - far + margin, low=0.0), reduction)
 
 

@@ -1,4 +1,4 @@
-"""Binds operators and NumPy-named methods to Tensor, which knows no op itself."""
+"""Binds operators and methods (`names.py`) to Tensor, which knows no op itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import mode
 from ..tensor import Leaf, Tensor, describe, raw, shared_with_others
-from . import arrange, elementwise, index, linalg, reduce, scan, scatter, shape, sort, special
+from . import elementwise, index, linalg, names, shape, special
 
 _BINARY = {
     "add": elementwise.add,
@@ -34,47 +34,6 @@ _COMPARISONS = {
     "gt": elementwise.greater,
     "ge": elementwise.greater_equal,
 }
-_METHODS = [
-    *(
-        "exp",
-        "log",
-        "log1p",
-        "expm1",
-        "sqrt",
-        "square",
-        "sin",
-        "cos",
-        "tanh",
-        "sigmoid",
-        "relu",
-        "clip",
-        "astype",
-    ),
-    *("log2", "log10", "exp2", "rsqrt", "reciprocal", "negative", "tan", "sinh", "cosh", "arcsin", "arccos", "arctan"),
-    *("erf", "erfc", "erfinv", "lgamma", "digamma", "lerp", "addcmul", "addcdiv", "trunc", "round", "nan_to_num"),
-    *("maximum", "minimum", "fmax", "fmin", "logical_and", "logical_or", "logical_not"),
-    *("floor", "ceil", "sign", "isnan", "isinf", "isfinite"),
-    *(
-        "sum",
-        "mean",
-        "var",
-        "std",
-        "max",
-        "min",
-        "prod",
-        "argmax",
-        "argmin",
-        "all",
-        "any",
-        "cumsum",
-        "logsumexp",
-    ),
-    *("norm", "softmax", "log_softmax", "flatten", "swapaxes", "squeeze", "broadcast_to", "split", "take"),
-    *("matmul", "count_nonzero", "nansum", "nanmean", "cumprod", "cummax", "cummin", "diff"),
-    *("sort", "argsort", "topk", "median", "quantile", "nonzero", "take_along_axis", "scatter", "scatter_add"),
-    *("scatter_reduce", "index_add", "masked_fill", "masked_select", "roll", "tile", "repeat", "chunk", "tril", "triu"),
-    *("diagonal", "diag_embed", "trace", "moveaxis", "flip", "expand_dims"),
-]
 
 
 def _reflected(fn: Callable) -> Callable:
@@ -142,20 +101,16 @@ def bind() -> None:
         "reshape": _take_axes(shape.reshape),
         "transpose": _take_axes(shape.transpose),
         "view": _take_axes(shape.reshape),
-        "copy": elementwise.copy,
-        "clone": elementwise.copy,
-        "to": elementwise.to,
-        "abs": elementwise.absolute,
         "permute": _take_axes(shape.transpose),
-        "ravel": shape.ravel,
-        "unsqueeze": shape.expand_dims,
-        "unbind": arrange.unstack,
+        "to": elementwise.to,
     }
-    for module in (elementwise, special, reduce, scan, sort, shape, arrange, index, scatter, linalg):
-        methods |= {name: getattr(module, name) for name in _METHODS if hasattr(module, name)}
+    methods |= names.functions()
     for name, fn in methods.items():
         setattr(Tensor, name, _as_method(fn))
+    for name in ("add", "sub", "mul", "truediv"):
+        setattr(Tensor, f"{name.removeprefix('true')}_", getattr(Tensor, f"__i{name}__"))
     Tensor.T = property(shape.transpose, doc="The axes reversed.")  # type: ignore[attr-defined]
+    Tensor.mT = property(lambda x: shape.swapaxes(x, -1, -2), doc="The last two axes exchanged.")  # type: ignore[attr-defined]
 
 
 def _as_method(fn: Callable) -> Callable:

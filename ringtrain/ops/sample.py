@@ -17,6 +17,7 @@ from .define import op
 from .elementwise import absolute, clip, where
 from .geometry import LAYOUTS, check_input, lengths
 from .index import scattered
+from .interpolate import CUBIC
 from .shape import concatenate, moveaxis, reshape, stack, transpose
 
 
@@ -102,6 +103,35 @@ def _closest(coordinates: list[Tensor], plane: Any) -> tuple[Any, Tensor]:
     return index[..., None], wrap(there[..., None].astype(coordinates[0].dtype))
 
 
+def _cubic_weights(t: Tensor) -> list[Tensor]:
+    """Of the pixels at -1, 0, 1, 2 for a place t in 0 .. 1 between the middle two (Keys 1981, as `interpolate`)."""
+
+    def near(d: Tensor) -> Tensor:
+        return ((d * (CUBIC + 2.0) - (CUBIC + 3.0)) * d) * d + 1.0
+
+    def far(d: Tensor) -> Tensor:
+        return ((d * CUBIC - 5.0 * CUBIC) * d + 8.0 * CUBIC) * d - 4.0 * CUBIC
+
+    return [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+
+
+def _sixteen(coordinates: list[Tensor], plane: Any, padding_mode: str, align_corners: bool) -> tuple[Any, Tensor]:
+    """Bicubic interpolation: indices into the flattened plane, and weights (..., 16). Each pixel that lies beyond the
+    edge is looked for by the padding mode."""
+    xp = coordinates[0].backend.xp
+    places, weights, there = [], [], []
+    for c, n in zip(coordinates, plane, strict=True):
+        base = xp.floor(raw(c))
+        weights.append(_cubic_weights(c - wrap(base)))
+        found = [raw(_inside(wrap(base + k), n, padding_mode, align_corners)) for k in range(-1, 3)]
+        there.append([(at >= 0) & (at <= n - 1) for at in found])
+        places.append([xp.nan_to_num(xp.clip(xp.rint(at), 0, n - 1)).astype(np.intp) for at in found])
+    taps = list(itertools.product(range(4), repeat=2))
+    index = xp.stack([places[0][i] * plane[1] + places[1][j] for i, j in taps], axis=-1)
+    weight = [where(wrap(there[0][i] & there[1][j]), weights[0][i] * weights[1][j], 0.0) for i, j in taps]
+    return index, stack(weight, -1)
+
+
 def grid_sample(
     x: Tensor,
     grid: Tensor,
@@ -114,7 +144,8 @@ def grid_sample(
     x (N, C, H, W), grid (N, OH, OW, 2) of (x, y) -> (N, C, OH, OW); or x (N, C, D, H, W), grid (N, OD, OH, OW, 3) of
     (x, y, z). -1 and 1 are the outer edges of the image, or with align_corners the centres of its corner pixels.
 
-    mode          "bilinear" (linear along each axis) or "nearest", which has no gradient for the grid
+    mode          "bilinear" (linear along each axis), "nearest", which has no gradient for the grid, or "bicubic",
+                  for images only
     padding_mode  beyond the edges: "zeros", "border" (the edge pixel) or "reflection"
 
     Differentiable to any order, by x and by the grid. 16-bit floats are computed in float32.
@@ -123,8 +154,9 @@ def grid_sample(
     if dims not in (2, 3):
         raise ValueError(f"grid_sample wants an input {LAYOUTS[2]} or {LAYOUTS[3]}; got {x.shape}")
     check_input("grid_sample", x, dims)
-    if mode not in ("bilinear", "nearest"):
-        raise ValueError(f"grid_sample: mode {mode!r} is unknown; use 'bilinear' or 'nearest'")
+    if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and dims != 2):
+        known = "'bilinear', 'nearest' or, for images, 'bicubic'"
+        raise ValueError(f"grid_sample: mode {mode!r} of {dims} spatial axes is unknown; use {known}")
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(f"grid_sample: padding_mode {padding_mode!r} is unknown; use 'zeros', 'border', 'reflection'")
     if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != dims or 0 in x.shape[2:]:
@@ -140,8 +172,11 @@ def grid_sample(
     for axis, length in enumerate(plane):
         at = places[..., dims - 1 - axis] + 1.0
         at = at * ((length - 1) / 2.0) if align_corners else (at * float(length) - 1.0) * 0.5
-        coordinates.append(_inside(at, length, padding_mode, align_corners))
-    index, weight = (_corners if mode == "bilinear" else _closest)(coordinates, plane)
+        coordinates.append(at if mode == "bicubic" else _inside(at, length, padding_mode, align_corners))
+    if mode == "bicubic":
+        index, weight = _sixteen(coordinates, plane, padding_mode, align_corners)
+    else:
+        index, weight = (_corners if mode == "bilinear" else _closest)(coordinates, plane)
     image = x.backend.xp.arange(n).reshape(-1, *[1] * (dims + 1)) * math.prod(plane)
     terms = index.shape[-1]
     found = _weighed(

@@ -1,4 +1,4 @@
-"""Writing at the places that an index names, as ops that leave their input as it is; and masks."""
+"""Writing at the places that an index names, as ops that leave their input as it is. Slices and masks: `slices.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..dtypes import is_float
 from ..tensor import Tensor, raw, wrap
 from .define import op
 from .elementwise import where
-from .index import getitem, placed, scattered, with_lead, without
-from .shape import axis_of, broadcast_to
+from .index import placed, scattered, with_lead, without
+from .shape import axis_of, broadcast_to, reshape
 
 Index = tuple[Any, ...]
 
@@ -25,7 +25,7 @@ def _written(xp: Any, x: Any, value: Any, *, index: Index) -> Any:
     return out
 
 
-_put = op(
+put = op(
     "put",
     _written,
     (
@@ -55,13 +55,13 @@ def _places(x: Tensor, axis: int, index: Any, source: Any, name: str) -> tuple[I
         source = source[tuple(map(slice, shape))]
     if isinstance(raw(array), MetaArray) or x.backend.abstract:
         array = np.zeros(shape, np.int64)  # any places of its shape give the result's
-    _inside(array, x.shape[a], axis, name)
+    inside(array, x.shape[a], axis, name)
     grid = [xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)]) for i, n in enumerate(shape)]
     grid[a] = array
     return tuple(grid), source, shape
 
 
-def _inside(index: Any, length: int, axis: int, name: str) -> None:
+def inside(index: Any, length: int, axis: int, name: str) -> None:
     if index.size and not (-length <= int(index.min()) and int(index.max()) < length):
         raise IndexError(f"{name}: an index lies outside the {length} elements of axis {axis}: "
                          f"{index.min()} .. {index.max()}")  # fmt: skip
@@ -81,7 +81,7 @@ def scatter(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     source  a number, or at least of the index's shape
     """
     places, source, _ = _places(x, axis, index, source, "scatter")
-    return _put(x, source, index=places)
+    return put(x, source, index=places)
 
 
 def scatter_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
@@ -117,14 +117,36 @@ _scatter_extreme = op(
     shape=lambda x, source, *, index, largest: x.shape,
     joint=True,
 )
-_REDUCTIONS = ("sum", "mean", "amax", "amin")
+
+
+def _products(x: Tensor, source: Tensor, places: Index, include_self: bool) -> Tensor:
+    """x with the products of all that comes to a place. Neighbours of one place are multiplied in rounds that halve
+    their number, so that gradients are exact where factors are 0."""
+    xp = x.backend.xp
+    home = xp.arange(x.size).reshape(x.shape)[places].reshape(-1)
+    order = xp.argsort(home)
+    home, factors = home[order], reshape(source, -1)[order]
+    while home.size > 1:
+        places_of_one = xp.arange(home.size) - xp.searchsorted(home, home)  # 0, 1, ... among those of its place
+        if not int(places_of_one.max()):
+            break
+        even = xp.nonzero(places_of_one % 2 == 0)[0]
+        odd = xp.minimum(even + 1, home.size - 1)
+        paired = (odd > even) & (home[odd] == home[even])
+        factors, home = factors[even] * where(paired, factors[odd], 1), home[even]
+    flat = reshape(x, -1)
+    total = flat[home] * factors if include_self else factors
+    return reshape(put(flat, total, index=(home,)), x.shape)
+
+
+_REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 
 def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, include_self: bool = True) -> Tensor:
     """x with source[i, j, ...] combined into the places of `scatter`.
 
-    reduce        "sum", "mean", "amax" or "amin" of all that comes to a place; the gradient of the last two is
-                  shared equally by ties
+    reduce        "sum", "prod", "mean", "amax" or "amin" of all that comes to a place; the gradient of the last two
+                  is shared equally by ties, that of a product is exact where factors are 0
     include_self  whether what x has there counts too
     """
     if reduce not in _REDUCTIONS:
@@ -132,51 +154,23 @@ def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, i
     if not is_float(x.dtype):
         raise TypeError(f"scatter_reduce is for floats; x is {x.dtype}")
     places, source, shape = _places(x, axis, index, source, "scatter_reduce")
-    source = _as_source(x, source, shape)
+    return combined(x, _as_source(x, source, shape), places, reduce, include_self)
+
+
+def combined(x: Tensor, source: Tensor, places: Index, reduce: str, include_self: bool = True) -> Tensor:
+    """x with the elements of source, of x's dtype, combined into the places of an index."""
+    if reduce == "prod" and not x.backend.abstract:
+        return _products(x, source, places, include_self)
     if not include_self:
         first = {"amax": -np.inf, "amin": np.inf}.get(reduce, 0.0)
-        x = _put(x, first, index=places)
+        x = put(x, first, index=places)
     if reduce in ("amax", "amin"):
         return _scatter_extreme(x, source, index=places, largest=reduce == "amax")
     total = x + placed(source, places, x.shape)
-    if reduce == "sum":
+    if reduce in ("sum", "prod"):  # a product of shapes alone
         return total
-    ones = wrap(source._data if x.backend.abstract else x.backend.xp.ones(shape, x.dtype))
+    ones = wrap(source._data if x.backend.abstract else x.backend.xp.ones(source.shape, x.dtype))
     counts = placed(ones, places, x.shape)
     if include_self:
         return total / (counts + 1.0)
     return total / where(counts == 0, 1.0, counts)
-
-
-def index_add(x: Tensor, axis: int, index: Any, source: Tensor, alpha: float = 1.0) -> Tensor:
-    """x with alpha times slice k of source added to slice index[k] along `axis`; a slice named twice gets both.
-
-    index (n,) integers; source of x's shape, but n along `axis`.
-    """
-    a = axis_of(axis, x.ndim, "index_add")
-    array = raw(index)
-    array = np.zeros(array.shape, np.int64) if isinstance(array, MetaArray) else x.backend.xp.asarray(array).copy()
-    want = (*x.shape[:a], *array.shape, *x.shape[a + 1 :])
-    if array.ndim != 1 or array.dtype.kind not in "iu" or source.shape != want:
-        raise ValueError(
-            f"index_add along axis {axis} of {x.shape}: an index (n,) of integers and a source with n there; "
-            f"got {array.dtype} {array.shape} and {source.shape}"
-        )
-    _inside(array, x.shape[a], axis, "index_add")
-    source = source.astype(x.dtype)
-    return x + placed(source if alpha == 1.0 else source * alpha, (*(slice(None),) * a, array), x.shape)
-
-
-# --- masks ------------------------------------------------------------------------------------------------
-def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
-    """x with `value` where the mask, which broadcasts, is true."""
-    return where(mask, value, x)
-
-
-def masked_select(x: Tensor, mask: Any) -> Tensor:
-    """The elements of x where the mask is true, (count,), in order; both broadcast."""
-    array = raw(mask)
-    if isinstance(array, MetaArray) or array.dtype != np.bool_:
-        raise TypeError(f"masked_select: the mask is of booleans with values; got {array.dtype}")
-    shape = np.broadcast_shapes(x.shape, array.shape)
-    return getitem(x if x.shape == shape else broadcast_to(x, shape), x.backend.xp.broadcast_to(array, shape))

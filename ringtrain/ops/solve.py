@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -152,12 +153,26 @@ def _pinv_vjp(xp: Any, g: Any, x: Any, out: Any) -> Any:
     return first + second + xp.matmul(xp.matmul(pt, out), xp.matmul(gt, within))
 
 
+def _pinv(xp: Any, x: Any, *, rcond: float | None = None) -> Any:
+    return of_matrices("pinv", lambda xp, x: xp.linalg.pinv(x, cutoff(x, rcond)))(xp, x)
+
+
+def cutoff(x: Any, rcond: float | None) -> float:
+    """The part of the largest singular value of matrices x below which others count as 0."""
+    dtype = wide(x.dtype) or (x.dtype if is_float(x.dtype) else np.float64)
+    return builtins.max(x.shape[-2:]) * float(np.finfo(dtype).eps) if rcond is None else rcond
+
+
 pinv = op(
     "pinv",
-    of_matrices("pinv", lambda xp, x: xp.linalg.pinv(x)),
+    _pinv,
     _pinv_vjp,
-    shape=ruled(lambda x: (*matrices("pinv")(x)[:-2], x.shape[-1], x.shape[-2])),
-    doc="The pseudo-inverse (Moore and Penrose): pinv(a) @ b is the least-squares solution of a x = b.",
+    shape=lambda x, *, rcond=None: ruled(lambda x: (*matrices("pinv")(x)[:-2], x.shape[-1], x.shape[-2]))(x),
+    doc="""The pseudo-inverse (Moore and Penrose): (..., m, n) -> (..., n, m).
+
+    rcond  the part of the largest singular value below which others count as 0; None: max(m, n) eps, as in PyTorch
+    The gradient is that of matrices whose rank stays as it is (Golub and Pereyra 1973).
+    """,
 )
 
 
@@ -219,7 +234,7 @@ def matrix_power(x: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(x), -n)
     if n == 0:
-        return x * 0.0 + np.eye(shape[-1], dtype=x.dtype)
+        return x * 0.0 + beside(x, np.eye(shape[-1]))
     out: Any = None
     while n:
         if n % 2:

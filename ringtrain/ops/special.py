@@ -8,10 +8,23 @@ from typing import Any
 import numpy as np
 
 from ..autograd import taped
+from ..backend.meta import MetaArray
 from ..dtypes import is_float, settled
 from ..tensor import Tensor
 from .define import binary, op, register, unary
-from .elementwise import no_slope
+from .elementwise import (
+    absolute,
+    equal,
+    isfinite,
+    isnan,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    no_slope,
+    power,
+    where,
+)
 
 # --- powers, logarithms, hyperbolic -----------------------------------------------------------------------
 exp2 = unary("exp2", lambda xp, x: xp.exp2(x), lambda xp, g, out: g * (out * math.log(2.0)))
@@ -195,6 +208,60 @@ def addcmul(x: Tensor, a: Tensor, b: Tensor, value: float = 1.0) -> Tensor:
 def addcdiv(x: Tensor, a: Tensor, b: Tensor, value: float = 1.0) -> Tensor:
     """x + value * a / b; all three broadcast."""
     return x + a / b * value
+
+
+def float_power(a: Any, b: Any) -> Tensor:
+    """a^b in float64, of two of which one may be a number or an array."""
+    return power(*(v.astype(np.float64) if hasattr(v, "astype") else np.float64(v) for v in (a, b)))
+
+
+def ldexp(x: Tensor, exponent: Any) -> Tensor:
+    """x 2^exponent."""
+    if isinstance(exponent, Tensor):
+        return x * exp2(exponent.astype(x.dtype))
+    return x * x.backend.asarray(np.exp2(exponent), x.dtype)
+
+
+def logaddexp2(a: Tensor, b: Tensor) -> Tensor:
+    """log2(2^a + 2^b), without overflow."""
+    return logaddexp(a * math.log(2.0), b * math.log(2.0)) * (1.0 / math.log(2.0))
+
+
+def frac(x: Tensor) -> Tensor:
+    """x - trunc(x): what stands after the point, with the sign of x."""
+    return x - trunc(x)
+
+
+def heaviside(x: Tensor, value: Any) -> Tensor:
+    """0 where x is negative, 1 where it is positive, `value` where it is 0; nan stays. No gradient for x."""
+    return where(x == 0, value, where(isnan(x), x.detach(), (x > 0).astype(x.dtype)))
+
+
+# --- questions --------------------------------------------------------------------------------------------
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Where |a - b| <= atol + rtol |b|; infinities are close to themselves, with equal_nan nans too."""
+    near = logical_and(absolute(a - b) <= absolute(b) * rtol + atol, isfinite(b))
+    near = logical_or(near, equal(a, b))
+    return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near
+
+
+_isin = op("isin", lambda xp, x, values: xp.isin(x, values), shape=lambda x, values: MetaArray(x.shape, np.bool_))
+
+
+def isin(x: Tensor, values: Any, invert: bool = False) -> Tensor:
+    """Which elements of x occur among the values, of any shape; with `invert` those that do not."""
+    found = _isin(x, values if isinstance(values, Tensor) else x.backend.asarray(np.asarray(values)))
+    return logical_not(found) if invert else found
+
+
+def isposinf(x: Tensor) -> Tensor:
+    """Which elements are inf."""
+    return equal(x, math.inf)
+
+
+def isneginf(x: Tensor) -> Tensor:
+    """Which elements are -inf."""
+    return equal(x, -math.inf)
 
 
 nan_to_num = op(

@@ -71,7 +71,9 @@ def told_apart():
 # PyTorch's arguments of other names, and those whose default means the same
 RENAMED = {"axis": "dim", "start_axis": "start_dim", "end_axis": "end_dim", "keepdims": "keepdim"}
 ALIKE = {
+    ("LinearCrossEntropyLoss", "ignore_index"),
     ("Parameter", "data"),
+    ("Transformer", "activation"),
     ("TransformerDecoderLayer", "activation"),
     ("TransformerEncoderLayer", "activation"),
     ("Upsample", "recompute_scale_factor"),

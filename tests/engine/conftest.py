@@ -7,14 +7,26 @@ is all of them. The rows of a family are the list ROWS of its file, `rows_*.py`.
 import numpy as np
 import pytest
 
-from . import rows_activations, rows_elementwise, rows_linalg, rows_loss, rows_reduce, rows_shape, rows_spatial
+from . import (
+    rows_activations,
+    rows_blocks,
+    rows_elementwise,
+    rows_equations,
+    rows_linalg,
+    rows_loss,
+    rows_reduce,
+    rows_shape,
+    rows_spatial,
+)
 
 ROWS = [
     *rows_elementwise.ROWS,
     *rows_activations.ROWS,
     *rows_reduce.ROWS,
     *rows_shape.ROWS,
+    *rows_blocks.ROWS,
     *rows_linalg.ROWS,
+    *rows_equations.ROWS,
     *rows_loss.ROWS,
     *rows_spatial.ROWS,
 ]
@@ -23,6 +35,8 @@ COVERED_ELSEWHERE = {"one_hot", "allclose", "arange", "full", "ones", "ones_like
 COVERED_ELSEWHERE |= {"alpha_dropout", "nms", "batched_nms"}
 COVERED_ELSEWHERE |= {"full_like", "linspace", "eye", "rand", "randn", "randint", "permutation", "bernoulli"}
 COVERED_ELSEWHERE |= {"unique", "bincount", "searchsorted", "nonzero", "argwhere", "histogram"}
+COVERED_ELSEWHERE |= {"tril_indices", "triu_indices", "float_power", "logspace", "rand_like", "randn_like"}
+COVERED_ELSEWHERE |= {"multinomial", "gumbel_softmax"}
 COVERED_ELSEWHERE |= {"rnn", "lstm", "gru", "ctc_loss", "sinusoids"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "enable_grad",

@@ -11,7 +11,20 @@ def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def _turned(x, base):
+    angles = np.arange(x.shape[-2])[:, None] * base ** (-np.arange(0, x.shape[-1], 2) / x.shape[-1])
+    z = (x[..., : x.shape[-1] // 2] + 1j * x[..., x.shape[-1] // 2 :]) * np.exp(1j * angles)
+    return np.concatenate([z.real, z.imag], -1)
+
+
 ROWS = [
+    Row("rrelu", nn.rrelu, lambda x: np.where(x > 0, x, x * ((1 / 8 + 1 / 3) / 2)), UNARY),
+    Row(
+        "rotary_embedding",
+        lambda x: nn.rotary_embedding(x, base=10.0),
+        lambda x: _turned(x, 10.0),
+        [((3, 4),), ((2, 3, 2),), ((0, 2),)],
+    ),
     Row("leaky_relu", nn.leaky_relu, lambda x: np.where(x > 0, x, 0.01 * x), UNARY),
     Row("leaky_relu/0.3", lambda x: nn.leaky_relu(x, 0.3), lambda x: np.where(x > 0, x, 0.3 * x), UNARY),
     Row("prelu", nn.prelu, lambda x, w: np.where(x > 0, x, w * x), [((2, 3), (3,)), ((4,), (1,)), ((4,), ())]),

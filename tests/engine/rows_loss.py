@@ -86,6 +86,12 @@ ROWS = [
         [((4, 3),)],
     ),
     Row(
+        "linear_cross_entropy",
+        lambda x, w: nn.linear_cross_entropy(x, w, ORDER, chunk_size=3),
+        lambda x, w: np.asarray(-np.log(softmax(x @ w.T, 1))[np.arange(4), ORDER].mean()),
+        [((4, 5), (3, 5))],
+    ),
+    Row(
         "cross_entropy",
         lambda x: rt.nn.cross_entropy(x, ORDER),
         lambda x: -np.log(softmax(x))[np.arange(4), ORDER].mean(),

@@ -152,8 +152,42 @@ def columns(x):
     return windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), -1, windows.shape[2] * windows.shape[3])
 
 
+DRAWS = np.array([[[0.1, 0.7], [0.4, 0.2]]])
+
+
+def _fractional(x):
+    """Windows of 2 x 2 in an output of 3 x 2, by Graham's sequences."""
+    out = np.zeros((1, 2, 3, 2), x.dtype)
+    for c in (0, 1):
+        across, down = DRAWS[0, c]
+        rows = [int((i + down) * 2.0) - int(down * 2.0) for i in (0, 1)] + [4]  # (6 - 2) / (3 - 1) apart
+        columns = [int(across * 3.0) - int(across * 3.0), 3]  # (5 - 2) / (2 - 1) apart
+        for i, j in np.ndindex(3, 2):
+            out[0, c, i, j] = x[0, c, rows[i] : rows[i] + 2, columns[j] : columns[j] + 2].max()
+    return out
+
+
 def samples():
+    yield Row(
+        "fractional_max_pool2d",
+        lambda x: nn.fractional_max_pool2d(x, 2, (3, 2), samples=DRAWS),
+        _fractional,
+        [((1, 2, 6, 5),)],
+    )
+    yield Row(
+        "fractional_max_pool3d",
+        lambda x: nn.fractional_max_pool3d(x, 2, 1, samples=np.zeros((1, 2, 3))),
+        lambda x: x[:, :, -2:, -2:, -2:].max((2, 3, 4), keepdims=True),
+        [((1, 2, 3, 4, 3),)],
+    )
     yield Row("grid_sample", nn.grid_sample, ref.grid_sample, [((2, 3, 5, 4), (2, 3, 2, 2))], (-1.3, 1.3))
+    yield Row(
+        "grid_sample/bicubic",
+        lambda x, grid: nn.grid_sample(x, grid, "bicubic"),
+        lambda x, grid: ref.grid_sample(x, grid, ref.bicubic),
+        [((2, 3, 5, 4), (2, 3, 2, 2))],
+        (-1.3, 1.3),
+    )
     yield Row(
         "affine_grid",
         lambda t: nn.affine_grid(t, (2, 3, 2, 3)),

@@ -129,12 +129,28 @@ def bilinear(image, y, x):
     return total
 
 
-def grid_sample(x, grid):
+def _keys(d, a=-0.75):
+    """The cubic of Keys 1981 at a distance."""
+    d = abs(d)
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+def bicubic(image, y, x):
+    h, w = image.shape[1:]
+    total = 0.0
+    for i, j in itertools.product(range(h), range(w)):
+        total = total + image[:, i, j] * (_keys(y - i) * _keys(x - j))
+    return total
+
+
+def grid_sample(x, grid, read=bilinear):
     n, c, h, w = x.shape
     out = np.zeros((n, c, *grid.shape[1:3]))
     for b, i, j in np.ndindex(*grid.shape[:3]):
         gx, gy = grid[b, i, j]
-        out[b, :, i, j] = bilinear(x[b], ((gy + 1) * h - 1) / 2, ((gx + 1) * w - 1) / 2)
+        out[b, :, i, j] = read(x[b], ((gy + 1) * h - 1) / 2, ((gx + 1) * w - 1) / 2)
     return out
 
 

@@ -37,6 +37,20 @@ ROWS = [
     ("index_add", [(3, 2), (4, 2)], lambda x, s: rt.index_add(x, 0, ORDER, s, 0.5), lambda x, s: x.index_add(
         0, torch.from_numpy(ORDER), s, alpha=0.5)),
     ("masked_fill", [(3, 4)], lambda x: rt.masked_fill(x, x.detach() > 0, 2.0), lambda x: x.masked_fill(x > 0, 2.0)),
+    ("index_copy", [(3, 2), (2, 2)], lambda x, s: rt.index_copy(x, 0, ORDER[:2], s), lambda x, s: x.index_copy(
+        0, torch.from_numpy(ORDER[:2]), s)),
+    ("index_fill", [(3, 2)], lambda x: rt.index_fill(x, 0, ORDER, 2.0), lambda x: x.index_fill(
+        0, torch.from_numpy(ORDER), 2.0)),
+    ("masked_scatter", [(3, 4), (13,)], lambda x, s: rt.masked_scatter(x, x.detach() > 0, s), lambda x, s: (
+        x.masked_scatter(x > 0, s))),
+    ("cov", [(3, 7)], rt.cov, torch.cov),
+    ("corrcoef", [(3, 7)], rt.corrcoef, torch.corrcoef),
+    ("kthvalue", [(3, 7)], lambda x: rt.kthvalue(x, 3, 1)[0], lambda x: x.kthvalue(3, 1)[0]),
+    ("nanquantile", [(3, 7)], lambda x: rt.nanquantile(x, 0.3, 1), lambda x: x.nanquantile(0.3, 1)),
+    ("logcumsumexp", [(3, 7)], lambda x: rt.logcumsumexp(x, 1), lambda x: x.logcumsumexp(1)),
+    ("float_power", [(3, 7)], lambda x: rt.float_power(x * x, 1.5), lambda x: torch.float_power(x * x, 1.5)),
+    ("logaddexp2", [(3, 1), (7,)], rt.logaddexp2, torch.logaddexp2),
+    ("trapezoid", [(3, 7), (7,)], rt.trapezoid, torch.trapezoid),
     ("gather", [(4, 3)], lambda x: rt.take_along_axis(x, INDEX[:, :3], 0), lambda x: x.gather(0, T_INDEX)),
 ]  # fmt: skip
 
@@ -68,14 +82,14 @@ def test_cumprod_with_zeros(zeros, rng):
 
 
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("how", ["sum", "mean", "amax", "amin"])
+@pytest.mark.parametrize("how", ["sum", "prod", "mean", "amax", "amin"])
 @pytest.mark.parametrize("ties", [True, False])
 def test_scatter_reduce(how, own, ties, rng):
     draw = (lambda s: rng.integers(0, 3, s) * 1.0) if ties else rng.standard_normal
     compare(
         lambda x, s: rt.scatter_reduce(x, 0, INDEX, s, how, own),
         lambda x, s: x.scatter_reduce(0, T_INDEX, s, how, include_self=own),
-        # PyTorch lets a value of x that does not count take its share of the gradient where it equals the extreme
+        # ties hold zeros; PyTorch lets a value of x that does not count share the gradient where it is the extreme
         [draw((4, 3)) + (0.0 if own else 9.0), draw((2, 3))],
     )
 
@@ -96,3 +110,34 @@ def test_where_nan_goes():
     for down in (False, True):
         np.testing.assert_array_equal(rt.sort(rt.from_numpy(x), 1, down).numpy(), t.sort(1, descending=down)[0].numpy())
     np.testing.assert_array_equal(rt.median(rt.from_numpy(x), 1).numpy(), [np.nan, 4.0])
+
+
+def test_what_slices_and_masks_refuse():
+    x = rt.from_numpy(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="index_copy: a slice is named twice"):
+        rt.index_copy(x, 0, [1, -2], rt.from_numpy(np.zeros((2, 2))))
+    with pytest.raises(ValueError, match=r"the source is \(2, 2\); got \(2, 3\)"):
+        rt.index_copy(x, 0, [1, 2], rt.from_numpy(np.zeros((2, 3))))
+    with pytest.raises(IndexError, match="outside the 2 elements of axis 1"):
+        rt.index_fill(x, 1, [2], 0.0)
+    with pytest.raises(ValueError, match=r"the mask has 6 places, the source \(5,\) fewer"):
+        rt.masked_scatter(x, np.ones((3, 2), bool), rt.from_numpy(np.zeros(5)))
+    with pytest.raises(TypeError, match="the mask is of booleans"):
+        rt.masked_scatter(x, np.ones((3, 2)), x)
+
+
+@pytest.mark.parametrize("k", [0, 2, -1])
+@pytest.mark.parametrize("m", [None, 2, 5])
+def test_indices_of_triangles(k, m):
+    for name in ("tril_indices", "triu_indices"):
+        ours, theirs = getattr(rt, name)(3, k, m), getattr(torch, name)(3, m or 3, k)
+        np.testing.assert_array_equal(np.stack([i.numpy() for i in ours]), theirs.numpy())
+    assert (rt.float_power(2, rt.tensor([3])).dtype, rt.float_power(rt.tensor([2.0]), 3).item()) == (np.float64, 8)
+
+
+def test_whole_numbers_and_half_precision_of_linear_algebra():
+    whole = rt.from_numpy(np.array([[2, 1], [1, 3]]))
+    for f in (rt.linalg.matrix_exp, rt.linalg.pinv, rt.cov, rt.corrcoef):
+        assert f(whole).dtype == np.float64
+    half = rt.from_numpy(np.array([[2.0, 1.0], [1.0, 3.0]], np.float16))
+    assert rt.linalg.matrix_exp(half).dtype == rt.linalg.pinv(half).dtype == np.float16

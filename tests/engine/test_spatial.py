@@ -278,7 +278,7 @@ MISTAKES = [
     (lambda: nn.interpolate(f32(2, 3, 4), 2, align_corners=True), r"align_corners says nothing about mode 'nearest'"),
     (lambda: nn.interpolate(f32(2, 3, 4), scale_factor=0.1), r"scale_factor 0.1 leaves nothing of \(2, 3, 4\)"),
     (lambda: nn.interpolate(f32(2, 3, 4, 4), (2, 2, 2)), r"size is one positive number or 2 of them.*\(2, 2, 2\)"),
-    (lambda: nn.pixel_shuffle(f32(2, 3, 4, 4), 2), r"pixel_shuffle wants \(N, C \* 2\^2, H, W\); got \(2, 3, 4, 4\)"),
+    (lambda: nn.pixel_shuffle(f32(2, 3, 4, 4), 2), r"pixel_shuffle wants \(N, C \* 2\^d, ...\).*got \(2, 3, 4, 4\)"),
     (lambda: nn.pixel_unshuffle(f32(2, 3, 5, 4), 2), r"pixel_unshuffle wants .*got \(2, 3, 5, 4\)"),
     (lambda: nn.channel_shuffle(f32(2, 3, 4), 2), r"groups=2 must divide the channels of \(2, 3, 4\)"),
     (
@@ -290,7 +290,11 @@ MISTAKES = [
         lambda: nn.grid_sample(f32(2, 3, 4, 4), f32(2, 5, 5, 3)),
         r"wants a grid \(N, ..., 2\) of 4 axes; got \(2, 5, 5, 3\)",
     ),
-    (lambda: nn.grid_sample(f32(2, 3, 4, 4), f32(2, 5, 5, 2), "bicubic"), r"mode 'bicubic' is unknown"),
+    (lambda: nn.grid_sample(f32(2, 3, 4, 4), f32(2, 5, 5, 2), "cubic"), r"mode 'cubic' of 2 spatial axes is unknown"),
+    (
+        lambda: nn.grid_sample(f32(2, 3, 4, 4, 4), f32(2, 5, 5, 5, 3), "bicubic"),
+        r"mode 'bicubic' of 3 spatial axes is unknown",
+    ),
     (lambda: nn.affine_grid(f32(2, 2, 2), (2, 3, 4, 4)), r"wants theta \(2, 2, 3\); got \(2, 2, 2\)"),
     (lambda: nn.roi_align(f32(2, 3, 4, 4), rt.from_numpy(np.array([[2.0, 0, 0, 1, 1]])), 2), r"outside 0 \.\. 1"),
     (lambda: nn.roi_align(f32(2, 3, 4, 4), f32(5, 4), 2), r"roi_align wants boxes \(K, 5\).*got \(5, 4\)"),

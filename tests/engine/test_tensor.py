@@ -182,6 +182,21 @@ def test_methods_are_the_functions(rng):
         **dict.fromkeys(("scatter", "scatter_add"), (1, np.array([[1], [0], [2]]), 5.0)),
         "scatter_reduce": (1, np.array([[1], [0], [2]]), x, "amax"),
         "index_add": (0, [2, 0], x[:2]),
+        "index_copy": (0, [2, 0], x[:2]),
+        "index_fill": (0, [2, 0], 7.0),
+        "masked_scatter": (x > 0.5, x),
+        **dict.fromkeys(("add", "subtract", "multiply", "divide", "power"), (0.5,)),
+        **dict.fromkeys(("floor_divide", "remainder", "fmod"), (0.5,)),
+        **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isclose"), (0.5,)),
+        **dict.fromkeys(("logical_xor", "copysign", "hypot", "xlogy", "arctan2", "float_power", "heaviside"), (x,)),
+        **dict.fromkeys(("outer", "kron", "logaddexp", "logaddexp2", "isin", "allclose"), (x,)),
+        **dict.fromkeys(("array_split", "hsplit", "kthvalue", "multinomial", "ldexp"), (2,)),
+        **dict.fromkeys(("vsplit", "sliding_window_view"), (3,)),
+        "unflatten": (1, (2, 2)),
+        "nanquantile": (0.3,),
+        "dot": (x.T,),
+        "prelu": (rt.tensor([0.5], "f8"),),
+        "searchsorted": (0.5,),
         "masked_fill": (x > 0.5, 1.0),
         "masked_select": (x > 0.5,),
         "moveaxis": (0, 1),
@@ -195,14 +210,105 @@ def test_methods_are_the_functions(rng):
         "matmul": (x.T,),
         "split": (3,),
     }
-    from ringtrain.ops.methods import _METHODS
+    whole = rt.from_numpy(np.array([[1, 2], [3, 4]]))
+    others = dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"), (whole, (whole,)))
+    others |= {"bincount": (whole[0], ()), "invert": (whole, ()), "dsplit": (x[None], (2,)), "arccosh": (x + 1.0, ())}
+    others |= {"searchsorted": (x[0], (0.5,))}
+    from ringtrain.ops.names import OWN
 
-    for name in _METHODS:
+    for name in OWN:
         f = getattr(rt, name, None) or getattr(rt.nn, name)
-        a, b = getattr(x, name)(*arguments.get(name, ())), f(x, *arguments.get(name, ()))
+        t, more = others.get(name, (x, arguments.get(name, ())))
+        rt.seed(0)
+        a = getattr(t, name)(*more)
+        rt.seed(0)
+        b = f(t, *more)
         several = isinstance(a, (list, tuple))
         for p, q in zip(a if several else [a], b if several else [b], strict=True):
-            np.testing.assert_array_equal(p.numpy(), q.numpy())
+            np.testing.assert_array_equal(np.asarray(p), np.asarray(q), err_msg=name)
+
+
+PYTORCHS = {  # arguments of methods that PyTorch has under the same name, with the same meaning
+    **dict.fromkeys(("acos", "acosh", "asin", "asinh", "atan", "atanh", "abs", "neg", "clone", "t", "inverse"), ()),
+    **dict.fromkeys(("pinverse", "det", "matrix_exp", "logdet", "contiguous"), ()),
+    **dict.fromkeys(("double", "float", "half", "long", "int", "short", "char", "byte", "bool"), ()),
+    **dict.fromkeys(("numel", "nelement", "dim", "is_floating_point", "is_contiguous", "cpu", "logit"), ()),
+    **dict.fromkeys(("add", "sub", "mul", "div", "true_divide", "pow", "eq", "ne", "lt", "le", "gt", "ge"), (0.5,)),
+    **dict.fromkeys(("atan2", "mm", "bmm", "matmul", "type_as", "expand_as", "reshape_as"), ("x",)),
+    **dict.fromkeys(("add_", "sub_", "mul_", "div_", "fill_"), (0.5,)),
+    **dict.fromkeys(("clamp_min", "clamp_max"), (0.5,)),
+    **dict.fromkeys(("amax", "amin", "unbind", "unsqueeze"), (1,)),
+    **dict.fromkeys(("copy_",), ("x",)),
+    "zero_": (),
+    "mv": ("row",),
+    "clamp": (0.4, 0.6),
+    "expand": ((2, 3, 3),),
+    "movedim": (0, 1),
+    "swapdims": (0, 1),
+    "permute": (1, 0),
+    "narrow": (1, 1, 2),
+    "select": (1, -1),
+    "gather": (1, "index"),
+    "take_along_dim": ("index", 1),
+    "index_select": (1, "order"),
+    "index_copy": (1, "order", "two"),
+    "index_fill": (1, "order", 2.0),
+    "repeat_interleave": (2, 1),
+    "tensor_split": (2, 1),
+    "unfold": (1, 2, 1),
+    "unflatten": (1, (3, 1)),
+    "where": ("mask", "x"),
+    "masked_fill": ("mask", 2.0),
+    "masked_scatter": ("mask", "x"),
+    "new_zeros": ((2, 3),),
+    "new_ones": ((2,),),
+    "new_full": ((2, 3), 1.5),
+    "softmax": (1,),
+    "log_softmax": (0,),
+    "cumsum": (1,),
+    "tril": (-1,),
+    "roll": (1, 0),
+    "flip": (1,),
+    "lerp": ("x", 0.25),
+    "matrix_power": (3,),
+}
+
+
+@pytest.mark.parametrize("name", PYTORCHS)
+def test_methods_that_pytorch_has(name, rng):
+    torch = pytest.importorskip("torch")
+    values = {"x": rng.uniform(0.2, 0.9, (3, 3)), "row": rng.uniform(0.2, 0.9, 3), "two": rng.uniform(size=(3, 2))}
+    values |= {"index": rng.integers(0, 3, (3, 2)), "order": np.array([2, 0]), "mask": rng.random((3, 3)) > 0.5}
+    own = rng.uniform(1.1, 1.9, (3, 3)) if name == "acosh" else rng.uniform(0.2, 0.9, (3, 3))
+    shape = (1, 3, 3) if name == "bmm" else (3, 3)
+    results = []
+    for make in (rt.from_numpy, torch.from_numpy):
+        given = [make(values[a].reshape(shape) if name == "bmm" else values[a].copy()) if isinstance(a, str) else a
+                 for a in PYTORCHS[name]]  # fmt: skip
+        results.append(getattr(make(own.reshape(shape).copy()), name)(*given))
+    ours, theirs = ([r] if not isinstance(r, (list, tuple)) else list(r) for r in results)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        if isinstance(a, rt.Tensor):
+            assert str(a.dtype) == str(b.dtype).removeprefix("torch.")
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-13)
+        else:
+            assert a == b
+
+
+def test_methods_that_change_memory_or_place():
+    x = rt.from_numpy(np.arange(6.0).reshape(2, 3)).requires_grad_()
+    turned = x.T
+    assert x.contiguous() is x and not turned.is_contiguous() and turned.contiguous().is_contiguous()
+    (turned.contiguous() * np.arange(6.0).reshape(3, 2)).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.arange(6.0).reshape(3, 2).T)
+    assert x.mT.shape == (3, 2) and rt.zeros((4, 2, 3)).mT.shape == (4, 3, 2)
+    y = rt.zeros(3)
+    assert y.fill_(2.0) is y and y.tolist() == [2, 2, 2] and y.add_(1).mul_(2).tolist() == [6, 6, 6]
+    with pytest.raises(RuntimeError, match="leaf that requires a gradient cannot be written in place"):
+        x.zero_()
+    with pytest.raises(ValueError, match=r"narrow: 3 elements from 1 on of axis 1 of \(2, 3\)"):
+        x.narrow(1, 1, 3)
 
 
 def test_import_is_light():

@@ -181,3 +181,24 @@ def test_loss_modules_are_the_functions():
         np.testing.assert_array_equal(module(*inputs).numpy(), want.numpy(), err_msg=type(module).__name__)
     assert list(dict(nn.NLLLoss(weight).named_buffers())) == ["weight"]
     assert repr(nn.HuberLoss(0.5)) == "HuberLoss(delta=0.5, reduction='mean')"
+
+
+def test_layers_side_by_side():
+    a, b = nn.Linear(3, 2), nn.Linear(3, 4)
+    both = nn.Concurrent(a, b, nn.Identity())
+    x = rt.from_numpy(np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.testing.assert_array_equal(both(x).detach().numpy()[:, 2:6], b(x).detach().numpy())
+    assert both(x).shape == (2, 9)
+    assert [n for n, _ in both.named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert nn.Concurrent(a, nn.Linear(3, 2), axis=0)[:1](x).shape == (2, 2)
+    with pytest.raises(TypeError, match="takes layers one by one"):
+        nn.Concurrent([a, b])
+
+
+def test_a_function_as_a_layer():
+    layer = nn.Lambda(rt.square)
+    assert layer(rt.tensor([3.0])).item() == 9.0
+    assert nn.Sequential(layer, nn.Lambda(lambda x: x + 1))(rt.tensor([2.0])).item() == 5.0
+    assert repr(layer) == "Lambda(square)"
+    with pytest.raises(TypeError, match="Lambda wants a function"):
+        nn.Lambda(3)

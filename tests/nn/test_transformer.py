@@ -253,3 +253,34 @@ def test_what_does_not_fit_is_named():
         model(x, x, x[:2])
     with pytest.raises(ValueError, match="activation 'elu' is unknown"):
         nn.TransformerEncoderLayer(8, 2, activation="elu")
+
+
+WHOLE = [{}, {"batch_first": True, "norm_first": True, "activation": "gelu", "bias": False}]
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("options", WHOLE, ids=str)
+def test_the_whole_transformer_is_pytorchs(options):
+    torch = pytest.importorskip("torch")
+    sizes = {"d_model": E, "nhead": H, "num_encoder_layers": 2, "num_decoder_layers": 3, "dim_feedforward": 12}
+    mine = nn.Transformer(**sizes, dropout=0.0, **options, dtype=np.float64)
+    theirs = torch.nn.Transformer(**sizes, dropout=0.0, **options).double()
+    shapes = [(B, S, E), (B, T, E)] if options else [(S, B, E), (T, B, E)]
+    inputs = [made(*shape, seed=i) for i, shape in enumerate(shapes)]
+
+    def call(module, tensors, wrap):
+        masks = {"src_key_padding_mask": wrap(PADDING), "memory_key_padding_mask": wrap(PADDING)}
+        causal = np.triu(np.full((T, T), -np.inf), 1)
+        return module(*tensors, tgt_mask=wrap(causal), **masks)
+
+    compare(torch, mine, theirs, inputs, call)
+    # PyTorch's names in PyTorch's order; each layer begins with its own matrices, in Xavier's bounds
+    fresh = nn.Transformer(**sizes)
+    assert list(fresh.state_dict()) == list(torch.nn.Transformer(**sizes).state_dict())
+    a, b = (fresh.encoder.layers[i].linear1.weight.detach().numpy() for i in (0, 1))
+    bound = np.sqrt(6 / (E + 12))
+    assert not np.array_equal(a, b) and 0.8 * bound < abs(a).max() <= bound
+    mask = nn.Transformer.generate_square_subsequent_mask(4)
+    np.testing.assert_array_equal(mask.numpy(), torch.nn.Transformer.generate_square_subsequent_mask(4).numpy())
+    with pytest.raises(ValueError, match=r"src \(2, 3, 5\) and tgt \(2, 3, 8\) must have 8 features"):
+        fresh(rt.zeros((2, 3, 5)), rt.zeros((2, 3, 8)))

@@ -237,17 +237,15 @@ def test_dropout_in_training_drops_at_the_rate_that_the_model_says():
     assert abs(mask.numpy().mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 10_000)
 
 
-def test_scatter_without_a_gradient_says_so():
+def test_scatter_by_a_product_has_a_gradient():
     nodes = [helper.make_node("ScatterElements", ["w", "i", "u"], ["y"], reduction="mul")]
-    weights = {"w": np.ones(3, np.float32)}
-    inputs = [value("i", [1], INT64), value("u", [1])]
+    weights = {"w": np.array([2, 0, 5], np.float32)}
+    inputs = [value("i", [3], INT64), value("u", [3])]
     net = rt.onnx.load(model(nodes, inputs, [value("y", [3])], weights))
-    with pytest.raises(NotImplementedError, match="'mul' has no gradient"):
-        net(np.array([1]), np.ones(1, np.float32))
-    with rt.no_grad():
-        for p in net.parameters():
-            p.requires_grad = False
-    np.testing.assert_array_equal(net(np.array([1]), np.full(1, 4, np.float32)).numpy(), [1, 4, 1])
+    out = net(np.array([0, 1, 0]), np.array([3, 4, 7], np.float32))
+    assert out.detach().numpy().tolist() == [42, 0, 5]
+    out.sum().backward()
+    assert [p.grad.numpy().tolist() for p in net.parameters()] == [[21, 4, 1]]
 
 
 def test_the_package_onnx_is_imported_at_the_first_load_only():

@@ -36,6 +36,19 @@ SCHEDULES = {
         "CyclicLR",
         {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4, "mode": "exp_range", "gamma": 0.97, "cycle_momentum": False},
     ),
+    "cyclic by cycle": (
+        "CyclicLR",
+        {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4, "step_size_down": 3, "scale_fn": lambda n: 0.7 ** (n - 1)},
+    ),
+    "cyclic by step": (
+        "CyclicLR",
+        {
+            "base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4,
+            "scale_fn": lambda n: 1 / (n + 1), "scale_mode": "iterations",
+        },
+    ),
+    "multiplicative": ("MultiplicativeLR", {"lr_lambda": lambda n: 1 - 1 / (n + 1)}),
+    "multiplicatives": ("MultiplicativeLR", {"lr_lambda": [lambda n: 0.95, lambda n: 1 + 0.1 / n, lambda n: 1.0]}),
     "one cycle": ("OneCycleLR", {"max_lr": 0.5, "total_steps": 51}),
     "one cycle linear": (
         "OneCycleLR",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ...dtypes import is_float
-from ...ops import elementwise as e
 from ...ops import index, shape
+from ...ops import scatter as scatter_ops
 from ...tensor import Tensor
 from ..registry import handler
 from ..values import array, made, number
 
-_UFUNCS: dict[str, Any] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}  # by the names of `rt.scatter_reduce`
 
 
 @handler("Gather")
@@ -48,18 +45,10 @@ def gather_nd(x: Tensor, places: Tensor, *, batch_dims: int = 0) -> Tensor:
 def written(x: Tensor, where: tuple, updates: Tensor, reduction: str) -> Tensor:
     """A copy of x with updates at the places of an index: in their stead, added, multiplied, the larger or smaller."""
     if reduction == "none":
-        out = e.copy(x)
-        out[where] = updates
-        return out
-    if reduction == "add" and is_float(x.dtype):
-        return x + index.placed(updates, where, x.shape)
-    if reduction not in _UFUNCS:
-        raise ValueError(f"scatter: reduction {reduction!r} is unknown; ONNX has none, {', '.join(_UFUNCS)}")
-    if x.requires_grad or updates.requires_grad:
-        raise NotImplementedError(f"scatter with reduction {reduction!r} has no gradient here; detach its inputs")
-    values = array(x).copy()
-    _UFUNCS[reduction].at(values, where, array(updates))
-    return made(values, x)
+        return scatter_ops.put(x, updates, index=where)
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"scatter: reduction {reduction!r} is unknown; ONNX has none, {', '.join(_REDUCTIONS)}")
+    return scatter_ops.combined(x, updates, where, _REDUCTIONS[reduction])
 
 
 @handler("ScatterElements")

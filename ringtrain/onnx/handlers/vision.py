@@ -12,16 +12,14 @@ from ...tensor import Tensor
 from ..registry import handler
 from ..values import array, ints, made, number
 
-_MODES = {"linear": "bilinear", "bilinear": "bilinear", "nearest": "nearest"}
+_MODES = {"linear": "bilinear", "cubic": "bicubic"}  # what older versions call bilinear and bicubic
 
 
 @handler("GridSample")
 def grid_sample(
     x: Tensor, grid: Tensor, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
 ) -> Tensor:
-    if mode not in _MODES:
-        raise NotImplementedError(f"GridSample: mode {mode!r} is not here; linear and nearest are")
-    return sample.grid_sample(x, grid, _MODES[mode], padding_mode, bool(align_corners))
+    return sample.grid_sample(x, grid, _MODES.get(mode, mode), padding_mode, bool(align_corners))
 
 
 @handler("AffineGrid", fixed=(1,))

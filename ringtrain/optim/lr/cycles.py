@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .schedule import Schedule, each, fractions, has_momentum, whole
@@ -47,7 +48,9 @@ class CyclicLR(_MomentumToo):
     """Straight lines from base_lr to max_lr over step_size_up steps and back over step_size_down (Smith 2017).
 
     mode "triangular" keeps the height, "triangular2" halves it each cycle, "exp_range" multiplies it by gamma^n.
-    base_lr and max_lr are rates, one or one for each group; the groups' own are not used.
+    scale_fn, a function of the cycle's number from 1 on (scale_mode "cycle") or of n ("iterations"), multiplies the
+    height instead of the mode; it is not saved. base_lr and max_lr are rates, one or one for each group; the groups'
+    own are not used.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class CyclicLR(_MomentumToo):
         step_size_down: int | None = None,
         mode: str = "triangular",
         gamma: float = 1.0,
+        scale_fn: Callable[[int], float] | None = None,
+        scale_mode: str = "cycle",
         cycle_momentum: bool = True,
         base_momentum: Any = 0.8,
         max_momentum: Any = 0.9,
@@ -66,16 +71,20 @@ class CyclicLR(_MomentumToo):
         whole("CyclicLR", 1, step_size_up=step_size_up, step_size_down=step_size_down or step_size_up)
         if mode not in ("triangular", "triangular2", "exp_range"):
             raise ValueError(f"CyclicLR: mode is 'triangular', 'triangular2' or 'exp_range'; got {mode!r}")
+        if scale_mode not in ("cycle", "iterations"):
+            raise ValueError(f"CyclicLR: scale_mode is 'cycle' or 'iterations'; got {scale_mode!r}")
         self.base_lr = each("CyclicLR: base_lr", base_lr, optimizer)
         self.max_lr = each("CyclicLR: max_lr", max_lr, optimizer)
         self.up, self.total = step_size_up, step_size_up + (step_size_down or step_size_up)
-        self.mode, self.gamma = mode, gamma
+        self.mode, self.gamma, self.scale_fn, self.scale_mode = mode, gamma, scale_fn, scale_mode
         super().__init__(optimizer, cycle_momentum, base_momentum, max_momentum)
 
     def _height(self, step: int) -> float:
         """Where in [0, 1] of the way up the rate is."""
         cycle, place = divmod(step, self.total)
         height = place / self.up if place <= self.up else (self.total - place) / (self.total - self.up)
+        if self.scale_fn is not None:
+            return height * self.scale_fn(cycle + 1 if self.scale_mode == "cycle" else step)
         scales = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**step}
         return height * scales[self.mode]
 

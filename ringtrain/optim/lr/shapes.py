@@ -16,6 +16,7 @@ __all__ = [
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
+    "MultiplicativeLR",
     "PolynomialLR",
     "StepLR",
     "WarmupCosine",
@@ -122,6 +123,21 @@ class LambdaLR(Schedule):
 
     def rate(self, base: float, step: int, group: int) -> float:
         return base * self.functions[group](step)
+
+
+class MultiplicativeLR(Schedule):
+    """The product of the user's function at 1, 2, ... n: one for all groups, or one for each. It is not saved."""
+
+    def __init__(self, optimizer: Any, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]) -> None:
+        self.functions = each("MultiplicativeLR: lr_lambda", lr_lambda, optimizer)
+        self._products: list[list[float]] = [[1.0] for _ in self.functions]  # of each group after 0, 1, ... steps
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        products = self._products[group]
+        while len(products) <= step:
+            products.append(products[-1] * self.functions[group](len(products)))
+        return base * products[step]
 
 
 class WarmupCosine(Schedule):
