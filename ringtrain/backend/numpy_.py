@@ -23,7 +23,7 @@ _PROVIDERS = {
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",
     "cross_entropy": "cpu_loss:KERNEL",
-    "relu": "cpu_relu:KERNEL",
+    "pointwise": "cpu_pointwise:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
     "rnn": "cpu_rnn:KERNEL",
