@@ -28,7 +28,7 @@ _PROVIDERS = {
     "square_sum": "cpu_norm:KERNEL",
     "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "matmul", "rnn"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "matmul"}  # those that need numba
 
 
 class NumpyBackend(Backend):
