@@ -1,4 +1,4 @@
-"""Recurrent layers on the CPU: one product for all inputs, then a product and a compiled loop each step.
+"""Recurrent layers on the CPU: one product for all inputs, one compiled call for all steps, shared by samples.
 
 Backward fills the gates' gradients step by step; the weights' gradients are one product each over all steps.
 """
@@ -9,53 +9,53 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_cells import cells
+from .cpu_matmul import matmul
+from .threads import shared
 
-
-def _order(steps: int, reverse: bool) -> list[tuple[int, int, int]]:
-    """(step, where the state before it lies, where the one after it lies) in the order of time."""
-    if reverse:
-        return [(t, t + 1, t) for t in reversed(range(steps))]
-    return [(t, t, t + 1) for t in range(steps)]
+_GRAIN = 8  # samples: the rows of a tile
 
 
 class _Elman:
-    """Each cell: its gates `pre` (T, B, gates), made values by `step`, and the states `hs` (T + 1, B, H).
+    """Each cell: its gates `pre` (T, B, gates), which become values, and the states `hs` (T + 1, B, H).
 
-    step(t, before, after)            forward by one step
-    back(t, before, after, dh, off)   the gradients of the step's gates from that of its output, into `dpre` and,
-                                      where they differ for the recurrent product, `dhid`; returns what goes straight
-                                      to the state before, or None. off: the samples for which the step is no step
+    forward(ends)         all steps of a range of samples
+    backward(ends, ...)   the gradients of the gates into `dpre` and, where they differ for the recurrent product,
+                          `dhid`; that of the last state, in place, becomes the first one's
     """
 
     relu = False
+    hidden: Any  # what the cell keeps besides, where it does
 
-    def __init__(self, pre: Any, hs: Any, c: Any, w_hh: Any, b_hh: Any, w_hr: Any, reverse: bool) -> None:
-        self.pre, self.hs, self.b_hh, self.w_hr = pre, hs, b_hh, w_hr
-        self.w_hh = np.ascontiguousarray(w_hh)
-        self.product = np.empty((pre.shape[2], pre.shape[1]), pre.dtype)
-        self.start(c, reverse)
+    def __init__(self, pre: Any, hs: Any, c: Any, weights: tuple, lengths: Any, reverse: bool) -> None:
+        self.pre, self.hs, self.reverse = pre, hs, reverse
+        self.w_hh, self.b_hh, self.w_hr = (w if w is None else np.ascontiguousarray(w) for w in weights)
+        steps, batch, _ = pre.shape
+        self.lengths = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
+        self.none = np.empty((0, batch, 1), pre.dtype)
+        self.states = [hs]
+        self.start(c)
 
-    def start(self, c: Any, reverse: bool) -> None:
-        """What the cell keeps besides."""
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def cell_states(self) -> list:
-        """Arrays (T + 1, ...) of states besides `hs`."""
-        return []
+        self.w = packed(self.w_hh.T)
 
-    def times_state(self, before: int) -> Any:
-        """The recurrent product (gates, B). So BLAS is a quarter quicker than with rows and columns exchanged."""
-        return np.matmul(self.w_hh, self.hs[before].T, out=self.product)
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import elman
 
-    def step(self, t: int, before: int, after: int) -> None:
-        cells().elman(self.pre[t], self.times_state(before), self.hs[after], self.relu)
+        elman(self.pre, self.hs, self.w, self.lengths, self.reverse, self.relu, ends)
 
     def prepare(self, dc: Any) -> None:
         """Room for the gradients."""
+        from .cpu_cells import packed
+
+        self.back = packed(self.w_hh)
         self.dpre = self.dhid = np.empty_like(self.pre)
 
-    def back(self, t: int, before: int, after: int, dh: Any, off: Any) -> Any:
-        cells().elman_back(self.pre[t], dh, self.dpre[t], self.relu)
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import elman_back
+
+        elman_back(self.pre, self.back, self.lengths, self.reverse, self.relu, ends, outer, dh, self.dpre)
 
 
 class _Relu(_Elman):
@@ -63,56 +63,64 @@ class _Relu(_Elman):
 
 
 class _Lstm(_Elman):
-    def start(self, c: Any, reverse: bool) -> None:
-        steps, *shape = self.pre.shape[0], *c.shape
-        self.cs = np.empty((steps + 1, *shape), self.pre.dtype)
-        self.cs[-1 if reverse else 0] = c
-        self.hidden = None if self.w_hr is None else np.empty((steps, *shape), self.pre.dtype)  # before projection
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def cell_states(self) -> list:
-        return [self.cs]
+        super().start(c)
+        steps, batch, _ = self.pre.shape
+        self.cs = np.empty((steps + 1, *c.shape), self.pre.dtype)
+        self.cs[-1 if self.reverse else 0] = c
+        self.states.append(self.cs)
+        self.hidden = self.none if self.w_hr is None else np.empty((steps, *c.shape), self.pre.dtype)
+        self.to_out = self.w if self.w_hr is None else packed(self.w_hr.T)
 
-    def step(self, t: int, before: int, after: int) -> None:
-        out = self.hs[after] if self.hidden is None else self.hidden[t]
-        cells().lstm(self.pre[t], self.times_state(before), self.cs[before], self.cs[after], out)
-        if self.hidden is not None:
-            np.matmul(out, self.w_hr.T, out=self.hs[after])
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import lstm
+
+        lstm(self.pre, self.hs, self.cs, self.hidden, self.w, self.to_out, self.lengths, self.reverse, ends)
 
     def prepare(self, dc: Any) -> None:
-        super().prepare(dc)
-        self.dc = np.zeros_like(self.cs[0]) if dc is None else np.array(dc, order="C")
-        self.projected = None if self.w_hr is None else np.empty_like(self.hs[1:])
+        from .cpu_cells import packed
 
-    def back(self, t: int, before: int, after: int, dh: Any, off: Any) -> Any:
-        if self.projected is not None:
-            self.projected[t] = dh
-            dh = np.matmul(dh, self.w_hr)
-        kept = None if off is None else self.dc[off]
-        cells().lstm_back(self.pre[t], self.cs[before], self.cs[after], dh, self.dc, self.dpre[t])
-        if off is not None:
-            self.dc[off] = kept
-            if self.projected is not None:
-                self.projected[t][off] = 0
+        super().prepare(dc)
+        self.dc = np.zeros(self.cs.shape[1:], self.pre.dtype) if dc is None else np.array(dc, order="C")
+        self.projected = self.none if self.w_hr is None else np.empty_like(self.hs[1:])
+        self.from_out = self.back if self.w_hr is None else packed(self.w_hr)
+
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import lstm_back
+
+        lstm_back(
+            *(self.pre, self.cs, self.back, self.from_out, self.lengths, self.reverse, ends),
+            *(outer, dh, self.dc, self.dpre, self.projected),
+        )
 
 
 class _Gru(_Elman):
-    def start(self, c: Any, reverse: bool) -> None:
-        steps, batch, n = self.pre.shape[0], *self.hs.shape[1:]
-        self.hidden = np.empty((steps, batch, n), self.pre.dtype)  # the new gate's part from the state
-        self.bias = np.zeros(n, self.pre.dtype) if self.b_hh is None else np.ascontiguousarray(self.b_hh[2 * n :])
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def step(self, t: int, before: int, after: int) -> None:
-        product = self.times_state(before)
-        cells().gru(self.pre[t], product, self.bias, self.hidden[t], self.hs[before], self.hs[after])
+        n = self.hs.shape[2]
+        self.w, self.w_new = packed(self.w_hh[: 2 * n].T), packed(self.w_hh[2 * n :].T)
+        self.hidden = np.empty((*self.pre.shape[:2], n), self.pre.dtype)
+        self.bias = np.zeros(n, self.pre.dtype) if self.b_hh is None else self.b_hh[2 * n :]
+
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import gru
+
+        gru(self.pre, self.hs, self.hidden, self.bias, self.w, self.w_new, self.lengths, self.reverse, ends)
 
     def prepare(self, dc: Any) -> None:
-        self.dpre, self.dhid = np.empty_like(self.pre), np.empty_like(self.pre)
-        self.straight = np.empty_like(self.hs[0])
+        super().prepare(dc)
+        self.dhid = np.empty_like(self.pre)
 
-    def back(self, t: int, before: int, after: int, dh: Any, off: Any) -> Any:
-        gates, hidden = self.pre[t], self.hidden[t]
-        cells().gru_back(gates, hidden, self.hs[before], dh, self.dpre[t], self.dhid[t], self.straight)
-        return self.straight
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import gru_back
+
+        gru_back(
+            *(self.pre, self.hs, self.hidden, self.back, self.lengths, self.reverse, ends),
+            *(outer, dh, self.dpre, self.dhid),
+        )
 
 
 _CELLS: dict[str, type[_Elman]] = {"rnn_tanh": _Elman, "rnn_relu": _Relu, "lstm": _Lstm, "gru": _Gru}
@@ -135,64 +143,40 @@ class _Recurrent:
             added = len(bias) * 2 // 3 if kind == "gru" else len(bias)
             bias[:added] += b_hh[:added]
         flat = x.reshape(steps * batch, -1)
-        pre = (flat @ w_ih.T).reshape(steps, batch, -1)
+        pre = matmul(flat, w_ih.T, bias).reshape(steps, batch, -1)
         hs = np.empty((steps + 1, *h.shape), x.dtype)
         hs[-1 if reverse else 0] = h
-        cell = _CELLS[kind](pre, hs, c, w_hh, b_hh, w_hr, reverse)
-        states = [hs, *cell.cell_states()]
-        for t, before, after in _order(steps, reverse):
-            pre[t] += bias  # here, where the step finds it in the cache
-            cell.step(t, before, after)
-            if lengths is not None:
-                off = lengths <= t
-                for s in states:
-                    s[after][off] = s[before][off]
+        cell = _CELLS[kind](pre, hs, c, (w_hh, b_hh, w_hr), lengths, reverse)
+        shared(batch, _GRAIN, lambda first, last: cell.forward((first, last)))
         out = hs[:-1] if reverse else hs[1:]
         if lengths is not None:
             out = out * (np.arange(steps)[:, None] < lengths)[:, :, None]
-        return (out, *(s[0 if reverse else -1].copy() for s in states)), (cell, flat)
+        return (out, *(s[0 if reverse else -1].copy() for s in cell.states)), (cell, flat)
 
     def backward(
         self, grad: Any, needs: Any, residuals: Any, x: Any, h: Any, c: Any, *rest: Any, kind: str, reverse: bool
     ) -> list:
-        w_ih, w_hh, _b_ih, _b_hh, _w_hr, lengths = rest
         cell, flat = residuals
-        steps = len(x)
         outer, dlast, *others = grad
         cell.prepare(others[0] if others else None)
         dh = np.zeros(h.shape, h.dtype) if dlast is None else np.array(dlast, order="C")
-        following = np.empty_like(dh)
-        off: Any = None
-        for t, before, after in reversed(_order(steps, reverse)):
-            if lengths is not None:
-                off = lengths <= t
-            if outer is not None:
-                dh += outer[t] if off is None else np.where(off[:, None], 0, outer[t])
-            straight = cell.back(t, before, after, dh, off)
-            if off is not None:
-                cell.dpre[t][off] = 0
-                cell.dhid[t][off] = 0
-            np.matmul(cell.dhid[t], w_hh, out=following)
-            if straight is not None:
-                following += straight
-            if off is not None:
-                following[off] = dh[off]
-            dh, following = following, dh
-        rows = w_ih.shape[0]
+        outer = np.empty((0, *h.shape), h.dtype) if outer is None else np.ascontiguousarray(outer)
+        shared(x.shape[1], _GRAIN, lambda first, last: cell.backward((first, last), outer, dh))
+        rows = cell.pre.shape[2]
         dpre = cell.dpre.reshape(-1, rows)
         dhid = dpre if cell.dhid is cell.dpre else cell.dhid.reshape(-1, rows)
         previous = cell.hs[1:] if reverse else cell.hs[:-1]
         to_bias = dpre.sum(axis=0) if needs[5] or needs[6] else None
         to_hidden = to_bias if dhid is dpre else dhid.sum(axis=0) if needs[6] else None
         return [
-            (dpre @ w_ih).reshape(x.shape) if needs[0] else None,
+            matmul(dpre, rest[0]).reshape(x.shape) if needs[0] else None,
             dh if needs[1] else None,
             cell.dc if needs[2] else None,
-            dpre.T @ flat if needs[3] else None,
-            dhid.T @ previous.reshape(len(dhid), -1) if needs[4] else None,
+            matmul(dpre.T, flat) if needs[3] else None,
+            matmul(dhid.T, _flat(previous)) if needs[4] else None,
             to_bias if needs[5] else None,
             to_hidden if needs[6] else None,
-            _flat(cell.projected).T @ _flat(cell.hidden) if needs[7] else None,
+            matmul(_flat(cell.projected).T, _flat(cell.hidden)) if needs[7] else None,
             None,
         ]
 

@@ -14,6 +14,7 @@ from .jit import available
 _PROVIDERS = {
     "batch_norm": "cpu_normalize:BATCH_NORM",
     "layer_norm": "cpu_normalize:LAYER_NORM",
+    "add_at": "cpu_scatter:KERNEL",
     "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
     "conv3d": "cpu_conv:KERNEL",
