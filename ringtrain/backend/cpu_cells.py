@@ -194,7 +194,7 @@ def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, pro
 
 @jit(contract=True)
 def gru(pre, hs, hidden, bias, w, w_new, lengths, reverse, ends):
-    """hidden (T, B, H): the new gate's part from the state, `bias` (H,) included. w, w_new: two gates, and the third."""
+    """hidden (T, B, H): the new gate's part from the state, with `bias` (H,). w, w_new: two gates, and the third."""
     span = slice(ends[0], ends[1])
     n = hs.shape[2]
     for s in range(len(pre)):

@@ -28,7 +28,8 @@ class _Elman:
 
     def __init__(self, pre: Any, hs: Any, c: Any, weights: tuple, lengths: Any, reverse: bool) -> None:
         self.pre, self.hs, self.reverse = pre, hs, reverse
-        self.w_hh, self.b_hh, self.w_hr = (w if w is None else np.ascontiguousarray(w) for w in weights)
+        parts: Any = [w if w is None else np.ascontiguousarray(w) for w in weights]
+        self.w_hh, self.b_hh, self.w_hr = parts
         steps, batch, _ = pre.shape
         self.lengths = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
         self.none = np.empty((0, batch, 1), pre.dtype)
@@ -67,7 +68,7 @@ class _Lstm(_Elman):
         from .cpu_cells import packed
 
         super().start(c)
-        steps, batch, _ = self.pre.shape
+        steps = len(self.pre)
         self.cs = np.empty((steps + 1, *c.shape), self.pre.dtype)
         self.cs[-1 if self.reverse else 0] = c
         self.states.append(self.cs)
