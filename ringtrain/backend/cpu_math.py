@@ -17,8 +17,9 @@ from numba.extending import overload, register_jitable
 
 F = np.float32  # a number in float32 code is given this type: a plain one would be float64
 
-# a call that is left in a loop keeps it from becoming vector code
-inlined = register_jitable(forceinline=True)
+# a call that is left in a loop keeps it from becoming vector code; sums in another order would undo `_reduced`
+_OPTIONS = {"forceinline": True, "fastmath": {"contract"}}
+inlined = register_jitable(**_OPTIONS)
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = F(1.44269504), F(0.693359375), F(-2.12194440e-4)  # high and low: the product is exact
 _ROUND = F(12582912.0)  # 3 * 2^22: adding it leaves a whole number in the low bits
@@ -134,7 +135,7 @@ def _made(name: str, single: Callable, double: Callable) -> Callable:
 
     stub.__name__ = stub.__qualname__ = name
 
-    @overload(stub, jit_options={"forceinline": True})
+    @overload(stub, jit_options=_OPTIONS)
     def choose(x):
         return (lambda x: single(x)) if x == types.float32 else (lambda x: double(x))
 

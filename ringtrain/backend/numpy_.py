@@ -23,13 +23,15 @@ _PROVIDERS = {
     "matmul": "cpu_matmul:matmul",
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",
-    "cross_entropy": "cpu_loss:KERNEL",
+    "cross_entropy": "cpu_softmax:CROSS_ENTROPY",
+    "log_softmax": "cpu_softmax:LOG_SOFTMAX",
+    "softmax": "cpu_softmax:SOFTMAX",
     "pointwise": "cpu_pointwise:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
     "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "matmul"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"ctc", "matmul"}  # those that need numba
 
 
 class NumpyBackend(Backend):
