@@ -21,7 +21,7 @@ from pathlib import Path
 from engines.op_work import SHAPES
 from training_step import Engine, peers
 
-STEPS = 5  # a repeat
+TURN = 0.04  # seconds of a turn, so that what a turn begins with, cold caches, does not count
 RANDOM = {"dropout"}  # whose gradients need not be the same
 
 Table = dict[str, dict[str, float]]
@@ -31,10 +31,11 @@ def measure(engines: list[Engine], ops: list[str], repeats: int) -> Table:
     """op -> library -> median seconds of forward and backward."""
     table: Table = {}
     for op in ops:
-        runs: dict[str, list[dict[str, float]]] = {e.name: [] for e in engines}
-        for _ in range(repeats + 1):
+        runs: dict[str, list[dict[str, float]]] = {e.name: [e.time(op, 3)] for e in engines}
+        slowest = max(answers[0]["seconds"] for answers in runs.values())
+        for _ in range(repeats):
             for engine in engines:
-                runs[engine.name].append(engine.time(op, STEPS))
+                runs[engine.name].append(engine.time(op, max(3, round(TURN / slowest))))
         ends = [answers[-1]["loss"] for answers in runs.values()]
         if op not in RANDOM and max(ends) - min(ends) > 1e-3 * (1 + max(map(abs, ends))):
             raise SystemExit(f"{op}: the libraries do not give the same gradient: {dict(zip(runs, ends, strict=True))}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_softmax import by_rows
+from .cpu_rows import by_rows
 from .threads import shared
 
 AT_ONCE = 1 << 21  # scores computed at a time, which a last-level cache holds

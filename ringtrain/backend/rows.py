@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # What numba compiles is typed by numba.
-"""Compiled loops over the rows of contiguous matrices: softmax, its logarithm, cross-entropy, the largest of a row.
+"""Compiled loops over the rows of contiguous matrices: softmax and what is made of it, gated units, the first few.
 
 A row is gone through several times, while the cache has it. Sums are taken in the order of vectors, the same at every
 call. Importing it loads numba: import it only when used.
@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cpu_math import exp
+from .cpu_math import exp, sigmoid_in
 from .jit import jit
 
 
@@ -121,6 +121,26 @@ def cross_entropy_back(weights, labels, g, gx):
         for j in range(np.uint64(to.size)):
             to[j] = row[j] * g
         to[labels[i]] -= g
+
+
+@jit(contract=True)
+def glu(x, out):
+    n = out.shape[1]
+    for i in range(len(x)):
+        a, b, to = x[i, :n], x[i, n:], out[i]
+        for j in range(np.uint64(n)):
+            to[j] = a[j] * sigmoid_in(None, b[j])
+
+
+@jit(contract=True)
+def glu_back(g, x, gx):
+    one, n = x.dtype.type(1), g.shape[1]
+    for i in range(len(x)):
+        head, a, b, to_a, to_b = g[i], x[i, :n], x[i, n:], gx[i, :n], gx[i, n:]
+        for j in range(np.uint64(n)):
+            s = sigmoid_in(None, b[j])
+            to_a[j] = head[j] * s
+            to_b[j] = head[j] * a[j] * s * (one - s)
 
 
 @jit

@@ -13,8 +13,9 @@ from typing import Any
 from ..tensor import Tensor
 from .define import op, pointwise, widely
 from .elementwise import erf_in, log, sigmoid, sigmoid_in, where
+from .fused import fused
 from .reduce import softmax
-from .shape import axis_of, reshape
+from .shape import axis_of, reshape, split
 
 
 def _activation(name: str, forward: Callable, vjp: Callable, doc: str) -> Any:
@@ -201,13 +202,20 @@ threshold = _activation(
 
 
 # --- gated units ------------------------------------------------------------------------------------------
+def _by_halves(x: Tensor, *, axis: int) -> Tensor:
+    first, second = split(x, 2, axis=axis)
+    return first * sigmoid(second)
+
+
+_glu = fused("glu", _by_halves)
+
+
 def glu(x: Tensor, axis: int = -1) -> Tensor:
     """a sigmoid(b), where a and b are the halves of x along an axis (Dauphin et al. 2017)."""
     a = axis_of(axis, x.ndim, "glu")
     if x.shape[a] % 2:
         raise ValueError(f"glu halves axis {axis}, which has {x.shape[a]} elements in {x.shape}")
-    lead, half = (slice(None),) * a, x.shape[a] // 2
-    return x[(*lead, slice(half))] * sigmoid(x[(*lead, slice(half, None))])
+    return _glu(x, axis=a)
 
 
 def logit(x: Tensor, eps: float | None = None) -> Tensor:

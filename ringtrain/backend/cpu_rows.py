@@ -1,7 +1,8 @@
-"""Softmax, its logarithm and cross-entropy on the CPU: rows of a matrix, compiled, shared among threads."""
+"""Softmax, its logarithm, cross-entropy and topk on the CPU: rows of a matrix, compiled, shared among threads."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -72,4 +73,47 @@ class _CrossEntropy:
         return [out, None]
 
 
+class _Glu:
+    """Kernel `glu`: x is halved along an axis; interface in `ops/fused.py`."""
+
+    keeps_output = False
+
+    def accepts(self, x: Any, *, axis: int) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size >= _WORTH
+
+    def _matrix(self, x: Any, axis: int) -> Any:
+        return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+    def forward(self, x: Any, *, axis: int) -> tuple[Any, Any]:
+        from .rows import glu
+
+        x = np.ascontiguousarray(x)
+        out = np.empty((*x.shape[:axis], x.shape[axis] // 2, *x.shape[axis + 1 :]), x.dtype)
+        by_rows(glu, self._matrix(x, axis), self._matrix(out, axis))
+        return out, x
+
+    def backward(self, g: Any, needs: Any, residuals: Any, x: Any, *, axis: int) -> list:
+        from .rows import glu_back
+
+        gx = np.empty_like(residuals)
+        by_rows(glu_back, *(self._matrix(a, axis) for a in (np.ascontiguousarray(g), residuals, gx)))
+        return [gx]
+
+
+class _TopK:
+    """Kernel `top_k`: the places of the k largest or smallest along the last axis, few enough to be kept in order."""
+
+    def accepts(self, x: Any, k: int, axis: int) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size >= _WORTH and 0 < k <= 64 and axis == x.ndim - 1
+
+    def __call__(self, x: Any, k: int, descending: bool) -> Any:
+        from .rows import top_k
+
+        index = np.empty((*x.shape[:-1], k), np.int64)
+        matrix = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+        by_rows(lambda some, to: top_k(some, descending, to), matrix, index.reshape(-1, k))
+        return index
+
+
+GLU, TOP_K = _Glu(), _TopK()
 SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY = _Softmax("softmax"), _Softmax("log_softmax"), _CrossEntropy()
