@@ -18,7 +18,7 @@ from numba.extending import overload, register_jitable
 F = np.float32  # a number in float32 code is given this type: a plain one would be float64
 
 # a call that is left in a loop keeps it from becoming vector code; sums in another order would undo `_reduced`
-_OPTIONS = {"forceinline": True, "fastmath": {"contract"}}
+_OPTIONS: Any = {"forceinline": True, "fastmath": {"contract"}}
 inlined = register_jitable(**_OPTIONS)
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = F(1.44269504), F(0.693359375), F(-2.12194440e-4)  # high and low: the product is exact
