@@ -12,6 +12,7 @@ from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
+    "bin_means": "cpu_bins:KERNEL",
     "batch_norm": "cpu_normalize:BATCH_NORM",
     "glu": "cpu_rows:GLU",
     "group_norm": "cpu_group_norm:KERNEL",

@@ -267,7 +267,7 @@ def _counts(w: Windows, plane: tuple[int, ...], count_include_pad: bool) -> Any:
     return counts
 
 
-def avg_pool(
+def _avg_pool(
     name: str,
     dims: int,
     x: Tensor,
@@ -306,7 +306,7 @@ def avg_pool1d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """`avg_pool2d` in one dimension: (N, C, L) -> (N, C, OL)."""
-    return avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool2d(
@@ -323,7 +323,7 @@ def avg_pool2d(
     count_include_pad  whether padding (zeros) counts; what ceil_mode hangs over beyond it never does
     divisor_override   what sums are divided by instead
     """
-    return avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
@@ -336,4 +336,4 @@ def avg_pool3d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """`avg_pool2d` in three dimensions: (N, C, D, H, W) -> (N, C, OD, OH, OW)."""
-    return avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)

@@ -25,6 +25,8 @@ CASES = {
     "rows of a table": (lambda w: nn.embedding(LABELS % 13, w), [(13, 167)], "add_at"),
     "places": (lambda x: rt.take_along_axis(x, LABELS[:, None], 1), [(13, 167)], "add_at"),
     "negative places": (lambda x: x[-LABELS[:, None] % 13 - 13, np.array([-1, 3, -1])], [(13, 167)], "add_at"),
+    "bins": (lambda x: nn.adaptive_avg_pool2d(x, (3, 7)), [(3, 5, 9, 14)], "bin_means"),
+    "one bin": (lambda x: nn.adaptive_avg_pool2d(x, 1), [(3, 5, 13, 17)], "bin_means"),
     "topk": (lambda x: rt.topk(x, 5)[0], [(13, 167)], "top_k"),
 }
 
