@@ -1,7 +1,6 @@
 """Attention on the CPU: block of queries by block of queries, so that no T x S array need exist.
 
-Where all scores together are small, their softmax is kept for backward; else only each row's logarithm of the sum of
-exponentials is, from which a block's weights are computed again.
+Where all scores together are small, their softmax is kept for backward; else a block's weights are computed again.
 """
 
 from __future__ import annotations
@@ -10,6 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from .cpu_rows import by_rows
+from .threads import shared
 
 AT_ONCE = 1 << 21  # scores computed at a time, which a last-level cache holds
 
@@ -35,37 +37,32 @@ def _of_block(mask: Any, rows: slice, keys: int) -> Any:
     return mask if mask.shape[-1] == 1 else mask[..., :keys]
 
 
-def _weights(q: Any, k: Any, mask: Any, rows: slice, keys: int, causal: bool, scale: float) -> tuple[Any, Any]:
-    """The softmax of a block's scores (B, K, G, rows, keys), and what exp was taken of less, by row."""
+def _weights(q: Any, k: Any, mask: Any, rows: slice, keys: int, causal: bool, scale: float) -> Any:
+    """The softmax of a block's scores (B, K, G, rows, keys)."""
+    from .rows import attend
+
     b, kv, g, _, _d = q.shape
     block = q[:, :, :, rows]
     n = block.shape[3]
     scores = np.matmul(_joined(block), k[:, :, :keys].swapaxes(-1, -2)).reshape(b, kv, g, n, keys)
-    scores *= scale
-    if causal:
-        later = np.arange(keys) > np.arange(rows.start, rows.stop)[:, None]
-        first = max(0, rows.start)  # columns before the block's first row are allowed to all of it
-        np.copyto(scores[..., first:], -np.inf, where=later[:, first:])
     if mask is not None:
         part = _of_block(mask, rows, keys)
         if part.dtype == np.bool_:
             np.copyto(scores, -np.inf, where=~part)
         else:
+            scores *= scale
             scores += part
-    top = scores.max(axis=-1, keepdims=True)
-    np.copyto(top, 0, where=np.isneginf(top))  # a row in which nothing may be looked at
-    scores -= top
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    np.copyto(total, 1, where=total == 0)
-    scores /= total
-    return scores, top + np.log(total)
+            scale = 1.0
+    flat, factor = scores.reshape(-1, keys), scores.dtype.type(scale)
+    # ranges of rows begin with a block's first query
+    shared(len(flat), n, lambda i, j: attend(flat[i:j], factor, rows.start, n, causal))
+    return scores
 
 
 class _Attention:
     """Kernel `attention`: q (B, K, G, T, D), k (B, K, S, D), v (B, K, S, E), a mask or None; see `ops/fused.py`."""
 
-    keeps_output = True
+    keeps_output = False
 
     def accepts(self, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) -> bool:
         return q.dtype in (np.float32, np.float64) and q.dtype == k.dtype == v.dtype and q.size > 0 and k.size > 0
@@ -77,37 +74,38 @@ class _Attention:
         blocks = list(_blocks(q, s, causal))
         kept = None
         for rows, keys in blocks:
-            weights, _ = _weights(q, k, mask, rows, keys, causal, scale)
+            weights = _weights(q, k, mask, rows, keys, causal, scale)
             result = np.matmul(_joined(weights), v[:, :, :keys])
             out[:, :, :, rows] = result.reshape(b, kv, g, -1, e)
             if len(blocks) == 1:
                 kept = weights
-        return out, (kept, out)
+        return out, kept
 
     def backward(
         self, grad: Any, needs: Any, residuals: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float
     ) -> list:
-        kept, out = residuals
+        from .rows import attend_back
+
+        kept = residuals
         b, kv, g, _, d = q.shape
         s = k.shape[2]
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
-        inner = (grad * out).sum(axis=-1, keepdims=True)  # sum over keys of weight times its gradient
         for rows, keys in _blocks(q, s, causal):
-            weights = kept if kept is not None else _weights(q, k, mask, rows, keys, causal, scale)[0]
+            weights = kept if kept is not None else _weights(q, k, mask, rows, keys, causal, scale)
             head = _joined(grad[:, :, :, rows])
             flat = _joined(weights)
             dv[:, :, :keys] += np.matmul(flat.swapaxes(-1, -2), head)
             dscores = np.matmul(head, v[:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
-            dscores -= inner[:, :, :, rows]
-            dscores *= weights
+            by_rows(attend_back, weights.reshape(-1, keys), dscores.reshape(-1, keys))
             if dmask is not None:
                 part = _of_block(dmask, rows, keys)
                 part += _summed(dscores, part.shape)
-            dscores *= scale
             block = _joined(dscores)
             dq[:, :, :, rows] = np.matmul(block, k[:, :, :keys]).reshape(b, kv, g, -1, d)
             dk[:, :, :keys] += np.matmul(block.swapaxes(-1, -2), _joined(q[:, :, :, rows]))
+        dq *= dq.dtype.type(scale)
+        dk *= dk.dtype.type(scale)
         return [dq, dk, dv, dmask]
 
 

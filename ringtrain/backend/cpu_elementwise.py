@@ -17,7 +17,7 @@ import numpy as np
 from .jit import jit
 
 
-def _stamp(rule: Callable) -> int:
+def stamp(rule: Callable) -> int:
     """What changes when the rule's file does: the machine code on disk is kept under it."""
     try:
         return zlib.crc32(Path(rule.__code__.co_filename).read_bytes())
@@ -30,7 +30,7 @@ def _loop(rule: Callable, slots: int) -> Callable:
     from numba.extending import register_jitable
 
     register_jitable(rule)
-    return jit(_LOOPS[slots](rule, _stamp(rule)))
+    return jit(_LOOPS[slots](rule, stamp(rule)))
 
 
 # The stamp is named in each loop so that it belongs to what numba tells loops apart by; it costs nothing.

@@ -33,6 +33,8 @@ def _contiguous_one_way(x: Any) -> bool:
 
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """a @ b (+ bias, one number a column): a (..., m, k), b (k, n) or what broadcasts with a as NumPy's matmul does."""
+    if a.ndim > 2 and b.ndim == 2 and not a.flags.c_contiguous:
+        a = np.ascontiguousarray(a)  # NumPy would multiply matrix by matrix
     if not _suits(a, b):
         out = np.matmul(a, b)
         if bias is not None:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_relu import _dense
 from .jit import jit
-from .layout import channels_last
+from .layout import channels_last, dense
 
 _BLOCK = 256  # rows summed in the dtype of the data before they are added to the float64 total
 
@@ -150,7 +149,7 @@ class _BatchNorm:
 
     def accepts(self, x: Any, weight: Any, bias: Any, *, eps: float) -> bool:
         same = all(p is None or p.dtype == x.dtype for p in (weight, bias))
-        return same and x.dtype in (np.float32, np.float64) and x.size > 0 and _dense(x)
+        return same and x.dtype in (np.float32, np.float64) and x.size > 0 and dense(x)
 
     def forward(self, x: Any, weight: Any, bias: Any, *, eps: float) -> tuple[Any, Any]:
         measure, apply, _ = _batch()

@@ -1,8 +1,6 @@
-"""Recurrent layers on the CPU: one product for all inputs, then a product and in-place gates each step.
+"""Recurrent layers on the CPU: one product for all inputs, one compiled call for all steps, shared by samples.
 
-Sigmoids are taken as (1 + tanh(x / 2)) / 2, with the halves in the weights, so that NumPy's vectorised tanh does all
-gates of a step at once. Backward fills the gates' gradients step by step; the weights' gradients are one product each
-over all steps.
+Backward fills the gates' gradients step by step; the weights' gradients are one product each over all steps.
 """
 
 from __future__ import annotations
@@ -11,203 +9,122 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_matmul import matmul
+from .threads import shared
 
-def _order(steps: int, reverse: bool) -> list[tuple[int, int, int]]:
-    """(step, where the state before it lies, where the one after it lies) in the order of time."""
-    if reverse:
-        return [(t, t + 1, t) for t in reversed(range(steps))]
-    return [(t, t, t + 1) for t in range(steps)]
-
-
-def _to_sigmoid(x: Any) -> None:
-    """tanh(x / 2) made sigmoid(x), in place."""
-    x += 1
-    x *= 0.5
-
-
-def _times_slope(d: Any, s: Any, scratch: Any) -> None:
-    """d times the slope of the sigmoid whose value is s, in place."""
-    d *= s
-    np.subtract(1, s, out=scratch)
-    d *= scratch
+_GRAIN = 8  # samples: the rows of a tile
 
 
 class _Elman:
-    """Each cell: its gates `pre` (T, B, gates), made values by `step`, and the states `hs` (T + 1, B, H).
+    """Each cell: its gates `pre` (T, B, gates), which become values, and the states `hs` (T + 1, B, H).
 
-    step(t, before, after)           forward by one step
-    back(t, before, dh, off)         the gradients of the step's gates from that of its output, into `dpre` and,
-                                     where they differ for the recurrent product, `dhid`; returns what goes straight
-                                     to the state before, or None. `off`: the samples for which the step is no step
+    forward(ends)         all steps of a range of samples
+    backward(ends, ...)   the gradients of the gates into `dpre` and, where they differ for the recurrent product,
+                          `dhid`; that of the last state, in place, becomes the first one's
     """
 
-    scale: tuple[float, ...] = (1.0,)  # of each gate's weights
-    tanh = True
+    relu = False
+    hidden: Any  # what the cell keeps besides, where it does
 
-    def __init__(self, pre: Any, hs: Any, c: Any, weights: tuple, reverse: bool) -> None:
-        self.pre, self.hs = pre, hs
-        self.w_hh, self.b_hh, self.w_hr = weights
-        _, batch, rows = pre.shape
-        self.n = rows // len(self.scale)
-        self.scratch = np.empty((2, batch, self.n), pre.dtype)
-        self.product = np.empty((batch, rows), pre.dtype)
-        # laid out for the product of each step, which a transposed view slows by a third
-        self.w = np.ascontiguousarray((self.w_hh * _column(self.scale, self.n, pre.dtype)).T)
-        self.start(c, reverse)
+    def __init__(self, pre: Any, hs: Any, c: Any, weights: tuple, lengths: Any, reverse: bool) -> None:
+        self.pre, self.hs, self.reverse = pre, hs, reverse
+        parts: Any = [w if w is None else np.ascontiguousarray(w) for w in weights]
+        self.w_hh, self.b_hh, self.w_hr = parts
+        steps, batch, _ = pre.shape
+        self.lengths = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
+        self.none = np.empty((0, batch, 1), pre.dtype)
+        self.states = [hs]
+        self.start(c)
 
-    def start(self, c: Any, reverse: bool) -> None:
-        """What the cell keeps besides."""
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def cell_states(self) -> list:
-        """Arrays (T + 1, ...) of states besides `hs`."""
-        return []
+        self.w = packed(self.w_hh.T)
 
-    def step(self, t: int, before: int, after: int) -> None:
-        gates, out = self.pre[t], self.hs[after]
-        np.matmul(self.hs[before], self.w, out=self.product)
-        gates += self.product
-        np.tanh(gates, out=out) if self.tanh else np.maximum(gates, 0, out=out)
-        gates[...] = out
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import elman
+
+        elman(self.pre, self.hs, self.w, self.lengths, self.reverse, self.relu, ends)
 
     def prepare(self, dc: Any) -> None:
         """Room for the gradients."""
+        from .cpu_cells import packed
+
+        self.back = packed(self.w_hh)
         self.dpre = self.dhid = np.empty_like(self.pre)
 
-    def back(self, t: int, before: int, dh: Any, off: Any) -> Any:
-        d, value = self.dpre[t], self.pre[t]
-        if self.tanh:
-            np.multiply(value, value, out=d)
-            np.subtract(1, d, out=d)
-            d *= dh
-        else:
-            np.multiply(dh, value > 0, out=d)
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import elman_back
+
+        elman_back(self.pre, self.back, self.lengths, self.reverse, self.relu, ends, outer, dh, self.dpre)
 
 
 class _Relu(_Elman):
-    tanh = False
+    relu = True
 
 
 class _Lstm(_Elman):
-    scale = (0.5, 0.5, 1.0, 0.5)
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def start(self, c: Any, reverse: bool) -> None:
-        steps, batch, _ = self.pre.shape
-        self.cs = np.empty((steps + 1, batch, self.n), self.pre.dtype)
-        self.cs[-1 if reverse else 0] = c
-        self.tanh_c = np.empty((steps, batch, self.n), self.pre.dtype)
-        self.hidden = None if self.w_hr is None else np.empty_like(self.tanh_c)  # the output before its projection
+        super().start(c)
+        steps = len(self.pre)
+        self.cs = np.empty((steps + 1, *c.shape), self.pre.dtype)
+        self.cs[-1 if self.reverse else 0] = c
+        self.states.append(self.cs)
+        self.hidden = self.none if self.w_hr is None else np.empty((steps, *c.shape), self.pre.dtype)
+        self.to_out = self.w if self.w_hr is None else packed(self.w_hr.T)
 
-    def cell_states(self) -> list:
-        return [self.cs]
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import lstm
 
-    def gates_of(self, x: Any) -> list:
-        return [x[:, k * self.n : (k + 1) * self.n] for k in range(4)]
-
-    def step(self, t: int, before: int, after: int) -> None:
-        gates, c, scratch = self.pre[t], self.cs[after], self.scratch[0]
-        np.matmul(self.hs[before], self.w, out=self.product)
-        gates += self.product
-        np.tanh(gates, out=gates)
-        _to_sigmoid(gates[:, : 2 * self.n])
-        _to_sigmoid(gates[:, 3 * self.n :])
-        i, f, g, o = self.gates_of(gates)
-        np.multiply(f, self.cs[before], out=c)
-        c += np.multiply(i, g, out=scratch)
-        np.tanh(c, out=self.tanh_c[t])
-        if self.hidden is None:
-            np.multiply(o, self.tanh_c[t], out=self.hs[after])
-        else:
-            np.multiply(o, self.tanh_c[t], out=self.hidden[t])
-            np.matmul(self.hidden[t], self.w_hr.T, out=self.hs[after])
+        lstm(self.pre, self.hs, self.cs, self.hidden, self.w, self.to_out, self.lengths, self.reverse, ends)
 
     def prepare(self, dc: Any) -> None:
-        super().prepare(dc)
-        self.dc = np.zeros((self.pre.shape[1], self.n), self.pre.dtype) if dc is None else dc.copy()
-        self.projected = None if self.w_hr is None else np.empty_like(self.hs[1:])
+        from .cpu_cells import packed
 
-    def back(self, t: int, before: int, dh: Any, off: Any) -> Any:
-        dc, (scratch, slope) = self.dc, self.scratch
-        kept = None if off is None else dc[off]
-        if self.projected is not None:
-            self.projected[t] = dh
-            dh = np.matmul(dh, self.w_hr)
-        gates, d, slopes = self.pre[t], self.dpre[t], self.product
-        i, f, g, o = self.gates_of(gates)
-        di, df, dg, do = self.gates_of(d)
-        np.subtract(1, gates, out=slopes)  # of the sigmoids, s (1 - s), all at once; of tanh, 1 - g^2
-        slopes *= gates
-        slope_of_g = self.gates_of(slopes)[2]
-        np.multiply(g, g, out=slope_of_g)
-        np.subtract(1, slope_of_g, out=slope_of_g)
-        top = self.tanh_c[t]
-        np.multiply(dh, top, out=do)
-        np.multiply(top, top, out=slope)
-        np.subtract(1, slope, out=slope)
-        slope *= o
-        dc += np.multiply(slope, dh, out=scratch)
-        np.multiply(dc, g, out=di)
-        np.multiply(dc, self.cs[before], out=df)
-        np.multiply(dc, i, out=dg)
-        d *= slopes
-        dc *= f
-        if off is not None:
-            dc[off] = kept
-            if self.projected is not None:
-                self.projected[t][off] = 0
+        super().prepare(dc)
+        self.dc = np.zeros(self.cs.shape[1:], self.pre.dtype) if dc is None else np.array(dc, order="C")
+        self.projected = self.none if self.w_hr is None else np.empty_like(self.hs[1:])
+        self.from_out = self.back if self.w_hr is None else packed(self.w_hr)
+
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import lstm_back
+
+        lstm_back(
+            *(self.pre, self.cs, self.back, self.from_out, self.lengths, self.reverse, ends),
+            *(outer, dh, self.dc, self.dpre, self.projected),
+        )
 
 
 class _Gru(_Elman):
-    scale = (0.5, 0.5, 1.0)
+    def start(self, c: Any) -> None:
+        from .cpu_cells import packed
 
-    def start(self, c: Any, reverse: bool) -> None:
-        self.hn = np.empty((*self.pre.shape[:2], self.n), self.pre.dtype)  # the new gate's part from the state
+        n = self.hs.shape[2]
+        self.w, self.w_new = packed(self.w_hh[: 2 * n].T), packed(self.w_hh[2 * n :].T)
+        self.hidden = np.empty((*self.pre.shape[:2], n), self.pre.dtype)
+        self.bias = np.zeros(n, self.pre.dtype) if self.b_hh is None else self.b_hh[2 * n :]
 
-    def step(self, t: int, before: int, after: int) -> None:
-        gates, hn, n, out, h = self.pre[t], self.hn[t], self.n, self.hs[after], self.hs[before]
-        np.matmul(h, self.w, out=self.product)
-        both = gates[:, : 2 * n]
-        both += self.product[:, : 2 * n]
-        np.tanh(both, out=both)
-        _to_sigmoid(both)
-        hn[...] = self.product[:, 2 * n :]
-        if self.b_hh is not None:
-            hn += self.b_hh[2 * n :]
-        new = gates[:, 2 * n :]
-        new += np.multiply(both[:, :n], hn, out=self.scratch[0])
-        np.tanh(new, out=new)
-        np.subtract(h, new, out=out)
-        out *= both[:, n:]
-        out += new
+    def forward(self, ends: tuple[int, int]) -> None:
+        from .cpu_cells import gru
+
+        gru(self.pre, self.hs, self.hidden, self.bias, self.w, self.w_new, self.lengths, self.reverse, ends)
 
     def prepare(self, dc: Any) -> None:
-        self.dpre, self.dhid = np.empty_like(self.pre), np.empty_like(self.pre)
+        super().prepare(dc)
+        self.dhid = np.empty_like(self.pre)
 
-    def back(self, t: int, before: int, dh: Any, off: Any) -> Any:
-        n, slope = self.n, self.scratch[0]
-        r, z, new = (self.pre[t][:, k * n : (k + 1) * n] for k in range(3))
-        dr, dz, dn = (self.dpre[t][:, k * n : (k + 1) * n] for k in range(3))
-        np.subtract(self.hs[before], new, out=dz)
-        dz *= dh
-        _times_slope(dz, z, slope)
-        np.subtract(1, z, out=dn)
-        dn *= dh
-        np.multiply(new, new, out=slope)
-        np.subtract(1, slope, out=slope)
-        dn *= slope
-        np.multiply(dn, self.hn[t], out=dr)
-        _times_slope(dr, r, slope)
-        hidden = self.dhid[t]
-        hidden[:, : 2 * n] = self.dpre[t][:, : 2 * n]
-        np.multiply(dn, r, out=hidden[:, 2 * n :])
-        return np.multiply(dh, z, out=self.scratch[1])
+    def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
+        from .cpu_cells import gru_back
+
+        gru_back(
+            *(self.pre, self.hs, self.hidden, self.back, self.lengths, self.reverse, ends),
+            *(outer, dh, self.dpre, self.dhid),
+        )
 
 
 _CELLS: dict[str, type[_Elman]] = {"rnn_tanh": _Elman, "rnn_relu": _Relu, "lstm": _Lstm, "gru": _Gru}
-
-
-def _column(scale: tuple[float, ...], n: int, dtype: Any) -> Any:
-    """(gates * n, 1): what the rows of a weight are multiplied by."""
-    return np.repeat(np.array(scale, dtype), n)[:, None]
 
 
 class _Recurrent:
@@ -221,68 +138,46 @@ class _Recurrent:
 
     def forward(self, x: Any, h: Any, c: Any, *rest: Any, kind: str, reverse: bool) -> tuple[Any, Any]:
         w_ih, w_hh, b_ih, b_hh, w_hr, lengths = rest
-        made = _CELLS[kind]
         steps, batch, _ = x.shape
-        column = _column(made.scale, w_ih.shape[0] // len(made.scale), x.dtype)
-        pre = x.reshape(steps * batch, -1) @ (w_ih * column).T
         bias = np.zeros(w_ih.shape[0], x.dtype) if b_ih is None else b_ih.copy()
         if b_hh is not None:
             added = len(bias) * 2 // 3 if kind == "gru" else len(bias)
             bias[:added] += b_hh[:added]
-        bias *= column[:, 0]
+        flat = x.reshape(steps * batch, -1)
+        pre = matmul(flat, w_ih.T, bias).reshape(steps, batch, -1)
         hs = np.empty((steps + 1, *h.shape), x.dtype)
         hs[-1 if reverse else 0] = h
-        cell = made(pre.reshape(steps, batch, -1), hs, c, (w_hh, b_hh, w_hr), reverse)
-        states = [hs, *cell.cell_states()]
-        for t, before, after in _order(steps, reverse):
-            cell.pre[t] += bias  # here, where the step finds it in the cache
-            cell.step(t, before, after)
-            if lengths is not None:
-                off = lengths <= t
-                for s in states:
-                    s[after][off] = s[before][off]
+        cell = _CELLS[kind](pre, hs, c, (w_hh, b_hh, w_hr), lengths, reverse)
+        shared(batch, _GRAIN, lambda first, last: cell.forward((first, last)))
         out = hs[:-1] if reverse else hs[1:]
         if lengths is not None:
             out = out * (np.arange(steps)[:, None] < lengths)[:, :, None]
-        return (out, *(s[0 if reverse else -1].copy() for s in states)), cell
+        return (out, *(s[0 if reverse else -1].copy() for s in cell.states)), (cell, flat)
 
     def backward(
-        self, grad: Any, needs: Any, cell: Any, x: Any, h: Any, c: Any, *rest: Any, kind: str, reverse: bool
+        self, grad: Any, needs: Any, residuals: Any, x: Any, h: Any, c: Any, *rest: Any, kind: str, reverse: bool
     ) -> list:
-        w_ih, w_hh, _b_ih, _b_hh, _w_hr, lengths = rest
-        steps = len(x)
+        cell, flat = residuals
         outer, dlast, *others = grad
         cell.prepare(others[0] if others else None)
-        dh = np.zeros_like(h) if dlast is None else dlast.copy()
-        following = np.empty_like(dh)
-        off: Any = None
-        for t, before, _ in reversed(_order(steps, reverse)):
-            if lengths is not None:
-                off = lengths <= t
-            if outer is not None:
-                dh += outer[t] if off is None else np.where(off[:, None], 0, outer[t])
-            straight = cell.back(t, before, dh, off)
-            if off is not None:
-                cell.dpre[t][off] = 0
-                cell.dhid[t][off] = 0
-            np.matmul(cell.dhid[t], w_hh, out=following)
-            if straight is not None:
-                following += straight
-            if off is not None:
-                following[off] = dh[off]
-            dh, following = following, dh
-        rows = w_ih.shape[0]
-        dpre, dhid = cell.dpre.reshape(-1, rows), cell.dhid.reshape(-1, rows)
+        dh = np.zeros(h.shape, h.dtype) if dlast is None else np.array(dlast, order="C")
+        outer = np.empty((0, *h.shape), h.dtype) if outer is None else np.ascontiguousarray(outer)
+        shared(x.shape[1], _GRAIN, lambda first, last: cell.backward((first, last), outer, dh))
+        rows = cell.pre.shape[2]
+        dpre = cell.dpre.reshape(-1, rows)
+        dhid = dpre if cell.dhid is cell.dpre else cell.dhid.reshape(-1, rows)
         previous = cell.hs[1:] if reverse else cell.hs[:-1]
+        to_bias = dpre.sum(axis=0) if needs[5] or needs[6] else None
+        to_hidden = to_bias if dhid is dpre else dhid.sum(axis=0) if needs[6] else None
         return [
-            (dpre @ w_ih).reshape(x.shape) if needs[0] else None,
+            matmul(dpre, rest[0]).reshape(x.shape) if needs[0] else None,
             dh if needs[1] else None,
             cell.dc if needs[2] else None,
-            dpre.T @ x.reshape(len(dpre), -1) if needs[3] else None,
-            dhid.T @ previous.reshape(len(dhid), -1) if needs[4] else None,
-            dpre.sum(axis=0) if needs[5] else None,
-            dhid.sum(axis=0) if needs[6] else None,
-            _flat(cell.projected).T @ _flat(cell.hidden) if needs[7] else None,
+            matmul(dpre.T, flat) if needs[3] else None,
+            matmul(dhid.T, _flat(previous)) if needs[4] else None,
+            to_bias if needs[5] else None,
+            to_hidden if needs[6] else None,
+            matmul(_flat(cell.projected).T, _flat(cell.hidden)) if needs[7] else None,
             None,
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 
@@ -14,18 +14,21 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def jit(loop: Callable, reorder: bool = False) -> Any:
-    """The loop, to be compiled at its first call without holding the interpreter's lock.
+def jit(loop: Callable | None = None, reorder: bool = False, contract: bool = False) -> Any:
+    """The loop, to be compiled at its first call without holding the interpreter's lock; `@jit(contract=True)` works.
 
     reorder: sums may be taken in another order, that of vectors; it is the same at every call.
+    contract: a product and a sum may be rounded once.
 
     Machine code is kept on disk for the next process, unless there is no place to write to.
     """
+    if loop is None:
+        return partial(jit, reorder=reorder, contract=contract)
     from numba import njit
 
     options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-    if reorder:
-        options["fastmath"] = {"reassoc"}
+    if reorder or contract:
+        options["fastmath"] = {flag for flag, wanted in (("reassoc", reorder), ("contract", contract)) if wanted}
     try:
         return njit(cache=True, **options)(loop)
     except RuntimeError:  # "cannot cache function: no locator available"

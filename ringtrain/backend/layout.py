@@ -1,4 +1,4 @@
-"""Moving images between the two orders of memory, (N, C, ...) and (N, ..., C), by squares of vectors."""
+"""How elements lie in memory, and moving images between its two orders, (N, C, ...) and (N, ..., C)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .jit import available
 
-__all__ = ["channels_last", "like", "on_lines", "turned"]
+__all__ = ["channels_last", "dense", "flat", "like", "on_lines", "turned"]
 
 LINE = 64
 
@@ -20,6 +20,25 @@ def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndar
     room = (np.zeros if zeros else np.empty)(size + LINE, np.uint8)
     start = -room.ctypes.data % LINE
     return room[start : start + size].view(dtype).reshape(shape)
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """The elements of a dense array in the order in which they lie; a view."""
+    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
+    return x.transpose(order).reshape(-1)
+
+
+def dense(x: np.ndarray) -> bool:
+    """Whether the elements fill their memory without gaps or overlaps, in some order of axes."""
+    if x.flags.c_contiguous:
+        return True
+    expected = x.itemsize
+    for n, stride in sorted(zip(x.shape, x.strides, strict=True), key=lambda pair: pair[1]):
+        if n > 1:
+            if stride != expected:
+                return False
+            expected *= n
+    return True
 
 
 def turned(x: np.ndarray) -> np.ndarray:

@@ -12,8 +12,12 @@ from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
+    "bin_means": "cpu_bins:KERNEL",
     "batch_norm": "cpu_normalize:BATCH_NORM",
+    "glu": "cpu_rows:GLU",
+    "group_norm": "cpu_group_norm:KERNEL",
     "layer_norm": "cpu_normalize:LAYER_NORM",
+    "add_at": "cpu_scatter:KERNEL",
     "attention": "cpu_attention:KERNEL",
     "conv2d": "cpu_conv:KERNEL",
     "conv3d": "cpu_conv:KERNEL",
@@ -22,13 +26,16 @@ _PROVIDERS = {
     "matmul": "cpu_matmul:matmul",
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",
-    "cross_entropy": "cpu_loss:KERNEL",
-    "relu": "cpu_relu:KERNEL",
+    "cross_entropy": "cpu_rows:CROSS_ENTROPY",
+    "log_softmax": "cpu_rows:LOG_SOFTMAX",
+    "softmax": "cpu_rows:SOFTMAX",
+    "pointwise": "cpu_pointwise:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
+    "top_k": "cpu_rows:TOP_K",
     "rnn": "cpu_rnn:KERNEL",
 }
-_COMPILED = set(_PROVIDERS) - {"attention", "cross_entropy", "ctc", "matmul", "rnn"}  # those that need numba
+_COMPILED = set(_PROVIDERS) - {"ctc", "matmul"}  # those that need numba
 
 
 class NumpyBackend(Backend):

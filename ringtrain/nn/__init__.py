@@ -3,6 +3,7 @@
 from ..ops.activations import (
     celu,
     elu,
+    gelu,
     glu,
     hardshrink,
     hardsigmoid,
@@ -40,7 +41,7 @@ from ..ops.conv_transpose import (
 )
 from ..ops.ctc import ctc_loss
 from ..ops.distance import cosine_similarity, normalize, pairwise_distance
-from ..ops.elementwise import gelu, relu, sigmoid, softplus, tanh
+from ..ops.elementwise import relu, sigmoid, softplus, tanh
 from ..ops.embedding import embedding, embedding_bag
 from ..ops.fold import (
     fold,

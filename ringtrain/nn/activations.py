@@ -47,7 +47,7 @@ class Sigmoid(_Activation):
 class GELU(_Activation):
     """x Phi(x); approximate "none" or "tanh", see `rt.nn.gelu`."""
 
-    _function = staticmethod(elementwise.gelu)
+    _function = staticmethod(activations.gelu)
 
     def __init__(self, approximate: str = "none") -> None:
         self._options = {"approximate": approximate}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import elementwise
+from ..ops import activations, elementwise
 from ..ops.shape import swapaxes
 from ..tensor import Tensor
 from .attention import MultiHeadAttention
@@ -18,7 +18,7 @@ from .layers import Linear
 from .module import Module
 from .norm import LayerNorm
 
-_ACTIVATIONS: dict[str, Callable] = {"relu": elementwise.relu, "gelu": elementwise.gelu}
+_ACTIVATIONS: dict[str, Callable] = {"relu": elementwise.relu, "gelu": activations.gelu}
 
 
 class _Layer(Module):

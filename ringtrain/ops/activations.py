@@ -1,28 +1,25 @@
 """Activations: elementwise functions between the layers of a network, and gated units.
 
-The basic ones (relu, sigmoid, tanh, softplus, gelu) are in `elementwise.py`. 16-bit floats are computed in float32 and
+The basic ones (relu, sigmoid, tanh, softplus) are in `elementwise.py`. 16-bit floats are computed in float32 and
 rounded once. Kinks follow PyTorch, as each docstring says.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from .define import op, widely
-from .elementwise import log, sigmoid, sigmoid_in, softplus, tanh, where
+from .define import op, pointwise, widely
+from .elementwise import erf_in, log, sigmoid, sigmoid_in, where
+from .fused import fused
 from .reduce import softmax
-from .shape import axis_of, reshape
+from .shape import axis_of, reshape, split
 
 
 def _activation(name: str, forward: Callable, vjp: Callable, doc: str) -> Any:
-    return op(name, widely(forward), vjp, doc=doc)
-
-
-def _chosen(xp: Any, condition: Any, g: Any) -> Any:
-    """The gradient where a condition holds, else 0."""
-    return g * condition.astype(g.dtype)
+    return op(name, widely(pointwise(forward)), widely(pointwise(vjp)), doc=doc)
 
 
 # --- leaky and exponential units --------------------------------------------------------------------------
@@ -61,9 +58,12 @@ celu = _activation(
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def selu(x: Tensor) -> Tensor:
-    """1.0507 elu(x, alpha=1.6733), which keeps mean 0 and variance 1 through layers (Klambauer et al. 2017)."""
-    return elu(x, alpha=_SELU_ALPHA) * _SELU_SCALE
+selu = _activation(
+    "selu",
+    lambda xp, x: xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0)) * _SELU_ALPHA) * _SELU_SCALE,
+    lambda xp, g, x: xp.where(x > 0, g, g * xp.exp(xp.minimum(x, 0.0)) * _SELU_ALPHA) * _SELU_SCALE,
+    "1.0507 elu(x, alpha=1.6733), which keeps mean 0 and variance 1 through layers (Klambauer et al. 2017).",
+)
 
 
 # --- smooth units -----------------------------------------------------------------------------------------
@@ -80,27 +80,74 @@ silu = _activation(
 )
 
 
-def mish(x: Tensor) -> Tensor:
-    """x tanh(softplus(x)) (Misra 2019)."""
-    return x * tanh(softplus(x))
+def _mish(xp: Any, x: Any) -> Any:
+    # with u = exp(x), tanh(log(1 + u)) is n / (n + 2) for n = u (u + 2); beyond 20 that is 1
+    u = xp.exp(xp.minimum(x, 20.0))
+    n = u * (u + 2.0)
+    return x * (n / (n + 2.0))
 
 
-def logsigmoid(x: Tensor) -> Tensor:
-    """log(sigmoid(x)), without overflow."""
-    return -softplus(-x)
+def _mish_vjp(xp: Any, g: Any, x: Any) -> Any:
+    u = xp.exp(xp.minimum(x, 20.0))
+    n = u * (u + 2.0)
+    return g * (n + x * (u * (u + 1.0) * 4.0) / (n + 2.0)) / (n + 2.0)
+
+
+mish = _activation("mish", _mish, _mish_vjp, "x tanh(softplus(x)) (Misra 2019).")
+logsigmoid = _activation(
+    "logsigmoid",
+    lambda xp, x: -xp.logaddexp(-x, 0),
+    lambda xp, g, x: g * sigmoid_in(xp, -x),
+    "log(sigmoid(x)), without overflow.",
+)
+_ROOT_HALF, _DENSITY, _GELU = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi), math.sqrt(2 / math.pi)
+_gelu = _activation(
+    "gelu",
+    lambda xp, x: x * (erf_in(xp, x * _ROOT_HALF) + 1.0) * 0.5,
+    lambda xp, g, x: g * ((erf_in(xp, x * _ROOT_HALF) + 1.0) * 0.5 + x * xp.exp(x * x * -0.5) * _DENSITY),
+    "",
+)
+
+
+def _gelu_tanh_vjp(xp: Any, g: Any, x: Any) -> Any:
+    t = xp.tanh((x * x * x * 0.044715 + x) * _GELU)
+    return g * ((t + 1.0) * 0.5 + x * (1.0 - t * t) * (x * x * 0.134145 + 1.0) * (0.5 * _GELU))
+
+
+_gelu_tanh = _activation(
+    "gelu_tanh",
+    lambda xp, x: x * (xp.tanh((x * x * x * 0.044715 + x) * _GELU) + 1.0) * 0.5,
+    _gelu_tanh_vjp,
+    "",
+)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x Phi(x), the Gaussian error linear unit (Hendrycks and Gimpel 2016).
+
+    approximate: "none" is exact; "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as in GPT-2.
+    """
+    if approximate == "none":
+        return _gelu(x)
+    if approximate == "tanh":
+        return _gelu_tanh(x)
+    raise ValueError(f"gelu: approximate={approximate!r} is unknown; use 'none' or 'tanh'")
 
 
 softsign = _activation(
     "softsign",
     lambda xp, x: x / (abs(x) + 1.0),
-    lambda xp, g, x: g / (abs(x) + 1.0) ** 2,
+    lambda xp, g, x: g / ((abs(x) + 1.0) * (abs(x) + 1.0)),
     "x / (1 + |x|).",
 )
 
 
-def tanhshrink(x: Tensor) -> Tensor:
-    """x - tanh(x)."""
-    return x - tanh(x)
+tanhshrink = _activation(
+    "tanhshrink",
+    lambda xp, x: x - xp.tanh(x),
+    lambda xp, g, x: g * (xp.tanh(x) * xp.tanh(x)),
+    "x - tanh(x).",
+)
 
 
 def softmin(x: Tensor, axis: int = -1) -> Tensor:
@@ -112,7 +159,7 @@ def softmin(x: Tensor, axis: int = -1) -> Tensor:
 hardtanh = _activation(
     "hardtanh",
     lambda xp, x, *, min_val=-1.0, max_val=1.0: xp.clip(x, min_val, max_val),
-    lambda xp, g, x, min_val, max_val: _chosen(xp, (x > min_val) & (x < max_val), g),
+    lambda xp, g, x, min_val, max_val: xp.where((x > min_val) & (x < max_val), g, 0.0),
     "x held between min_val and max_val; unlike `clip`, the gradient at the bounds is 0.",
 )
 
@@ -125,7 +172,7 @@ def relu6(x: Tensor) -> Tensor:
 hardsigmoid = _activation(
     "hardsigmoid",
     lambda xp, x: xp.clip(x + 3.0, 0.0, 6.0) / 6.0,
-    lambda xp, g, x: _chosen(xp, (x > -3) & (x < 3), g * (1.0 / 6.0)),
+    lambda xp, g, x: xp.where((x > -3) & (x < 3), g * (1.0 / 6.0), 0.0),
     "min(max(x + 3, 0), 6) / 6; the gradient at the corners is 0.",
 )
 hardswish = _activation(
@@ -137,31 +184,38 @@ hardswish = _activation(
 hardshrink = _activation(
     "hardshrink",
     lambda xp, x, *, lambd=0.5: xp.where(abs(x) <= lambd, 0, x),
-    lambda xp, g, x, lambd: _chosen(xp, abs(x) > lambd, g),
+    lambda xp, g, x, lambd: xp.where(abs(x) > lambd, g, 0.0),
     "x where |x| > lambd, else 0.",
 )
 softshrink = _activation(
     "softshrink",
     lambda xp, x, *, lambd=0.5: xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0)),
-    lambda xp, g, x, lambd: _chosen(xp, abs(x) > lambd, g),
+    lambda xp, g, x, lambd: xp.where(abs(x) > lambd, g, 0.0),
     "x drawn towards 0 by lambd, and 0 where |x| <= lambd.",
 )
 threshold = _activation(
     "threshold",
     lambda xp, x, *, threshold, value: xp.where(x > threshold, x, value),
-    lambda xp, g, x, threshold: _chosen(xp, x > threshold, g),
+    lambda xp, g, x, threshold: xp.where(x > threshold, g, 0.0),
     "x where it is above `threshold`, else `value`; the gradient at the threshold is 0.",
 )
 
 
 # --- gated units ------------------------------------------------------------------------------------------
+def _by_halves(x: Tensor, *, axis: int) -> Tensor:
+    first, second = split(x, 2, axis=axis)
+    return first * sigmoid(second)
+
+
+_glu = fused("glu", _by_halves)
+
+
 def glu(x: Tensor, axis: int = -1) -> Tensor:
     """a sigmoid(b), where a and b are the halves of x along an axis (Dauphin et al. 2017)."""
     a = axis_of(axis, x.ndim, "glu")
     if x.shape[a] % 2:
         raise ValueError(f"glu halves axis {axis}, which has {x.shape[a]} elements in {x.shape}")
-    lead, half = (slice(None),) * a, x.shape[a] // 2
-    return x[(*lead, slice(half))] * sigmoid(x[(*lead, slice(half, None))])
+    return _glu(x, axis=a)
 
 
 def logit(x: Tensor, eps: float | None = None) -> Tensor:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend as backends
 from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
 from ..backend.meta import MetaArray
 from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "composed_widely", "op", "register", "unary", "widely"]
+__all__ = ["binary", "composed_widely", "op", "pointwise", "register", "unary", "widely"]
 
+_LOOP = 2048  # elements from which a loop is worth looking for
 _new = object.__new__
 _ndarray: Any = np.ndarray  # what goes the short way; None while ops are watched, so that all go through `Op.__call__`
 
@@ -53,17 +55,40 @@ def op(
     return made
 
 
-def widely(forward: Callable) -> Callable:
-    """A forward function that computes 16-bit floats in float32 and rounds its result once."""
+def widely(function: Callable) -> Callable:
+    """A forward function or vjp that computes 16-bit floats in float32 and rounds its result once."""
 
-    def inside(xp: Any, x: Any, **attributes: Any) -> Any:
-        accumulator = wide(x.dtype)
+    def inside(xp: Any, first: Any, *rest: Any, **attributes: Any) -> Any:
+        accumulator = wide(first.dtype)
         if accumulator is None:
-            return forward(xp, x, **attributes)
-        return forward(xp, x.astype(accumulator), **attributes).astype(x.dtype)
+            return function(xp, first, *rest, **attributes)
+        rest = tuple([x.astype(accumulator) if hasattr(x, "dtype") else x for x in rest])
+        return function(xp, first.astype(accumulator), *rest, **attributes).astype(first.dtype)
 
-    # an op learns its attributes from the signature
-    inside.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    # an op learns its inputs and attributes from the signature
+    inside.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return inside
+
+
+def pointwise(rule: Callable) -> Callable:
+    """A forward function or vjp of an elementwise op, as one loop where the backend has the kernel `pointwise`.
+
+    rule: (xp, *arrays, *numbers), of arrays of one shape; its numbers may be keyword-only. What it is for arrays and,
+    under create_graph, for tensors, it is for each number too: it has no branches, and calls nothing but operators,
+    the functions of xp that `backend/cpu_math.py` has, and rules.
+    """
+
+    def inside(xp: Any, *args: Any, **attributes: Any) -> Any:
+        if xp is not taped and getattr(args[0], "size", 0) >= _LOOP:
+            arrays = [a for a in args if hasattr(a, "shape")]
+            kernel = backends.of(arrays[-1]).kernel("pointwise")
+            if kernel is not None and kernel.accepts(arrays):
+                return kernel(rule, arrays, [*args[len(arrays) :], *(defaults | attributes).values()])
+        return rule(xp, *args, **attributes)
+
+    # an op learns its inputs and attributes from the signature
+    signature = inside.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
+    defaults = {p.name: p.default for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     return inside
 
 

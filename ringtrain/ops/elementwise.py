@@ -15,8 +15,7 @@ import numpy as np
 from .. import backend as backends
 from ..dtypes import settled
 from ..tensor import Tensor, describe
-from .define import binary, op, register, unary
-from .fused import fused
+from .define import binary, op, pointwise, register, unary, widely
 
 # --- arithmetic -------------------------------------------------------------------------------------------
 add = binary("add", operator.add, (lambda xp, g: g, lambda xp, g: g))
@@ -89,7 +88,6 @@ arctan2 = binary(
 )
 sinh = unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x))
 cosh = unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x))
-tanh = unary("tanh", lambda xp, x: xp.tanh(x), lambda xp, g, out: g * (1.0 - out * out))
 
 
 # --- rounding and signs: piecewise constant, so their gradient is zero -------------------------------------
@@ -174,9 +172,12 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
 register("clip", clip)
 
 # --- activations ------------------------------------------------------------------------------------------
-_relu = unary("_relu", lambda xp, x: xp.maximum(x, 0), lambda xp, g, out: g * (out > 0))
-relu = fused("relu", lambda x: _relu(x))
-relu.__doc__ = "max(x, 0); its gradient at 0 is 0."
+relu = unary(
+    "relu",
+    pointwise(lambda xp, x: xp.maximum(x, 0)),
+    pointwise(lambda xp, g, out: xp.where(out > 0, g, 0.0)),
+    "max(x, 0); its gradient at 0 is 0.",
+)
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
@@ -185,7 +186,13 @@ def _sigmoid(xp: Any, x: Any) -> Any:
     return xp.where(x >= 0, 1.0, e) / (e + 1.0)
 
 
-sigmoid = unary("sigmoid", _sigmoid, lambda xp, g, out: g * out * (1.0 - out), "1 / (1 + exp(-x)), without overflow.")
+sigmoid = unary(
+    "sigmoid",
+    pointwise(_sigmoid),
+    pointwise(lambda xp, g, out: g * out * (1.0 - out)),
+    "1 / (1 + exp(-x)), without overflow.",
+)
+tanh = unary("tanh", pointwise(lambda xp, x: xp.tanh(x)), pointwise(lambda xp, g, out: g * (1.0 - out * out)))
 
 
 def sigmoid_in(xp: Any, x: Any) -> Any:
@@ -193,7 +200,15 @@ def sigmoid_in(xp: Any, x: Any) -> Any:
     return sigmoid(x) if isinstance(x, Tensor) else _sigmoid(xp, x)
 
 
-_softplus = unary("softplus", lambda xp, x: xp.logaddexp(x, 0), lambda xp, g, x: g * sigmoid_in(xp, x))
+def _softplus_rule(xp: Any, x: Any, *, beta: float, threshold: float) -> Any:
+    return xp.where(x * beta > threshold, x, xp.logaddexp(x * beta, 0) / beta)
+
+
+def _softplus_vjp(xp: Any, g: Any, x: Any, beta: float, threshold: float) -> Any:
+    return xp.where(x * beta > threshold, g, g * sigmoid_in(xp, x * beta))
+
+
+_softplus = op("softplus", widely(pointwise(_softplus_rule)), widely(pointwise(_softplus_vjp)))
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Tensor:
@@ -201,8 +216,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Te
 
     threshold: where beta x is larger the result is x itself, as in PyTorch (whose default is 20); None: never.
     """
-    y = _softplus(x) if beta == 1.0 else _softplus(x * beta) * (1.0 / beta)
-    return y if threshold is None else where(x * beta > threshold, x, y)
+    return _softplus(x, beta=float(beta), threshold=math.inf if threshold is None else float(threshold))
 
 
 register("softplus", softplus)
@@ -218,24 +232,18 @@ def _erf(xp: Any, x: Any) -> Any:
     return special.erf(x)
 
 
+_TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
 erf = unary(
     "erf",
-    _erf,
-    lambda xp, g, x: g * (xp.exp(-x * x) * (2.0 / math.sqrt(math.pi))),
+    pointwise(lambda xp, x: erf_in(xp, x)),
+    pointwise(lambda xp, g, x: g * (xp.exp(-x * x) * _TWO_BY_ROOT_PI)),
     "The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
 )
 
 
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x Phi(x), the Gaussian error linear unit (Hendrycks and Gimpel 2016).
-
-    approximate: "none" is exact; "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as in GPT-2.
-    """
-    if approximate == "none":
-        return x * (erf(x * math.sqrt(0.5)) + 1.0) * 0.5
-    if approximate == "tanh":
-        return x * (tanh((x * x * x * 0.044715 + x) * math.sqrt(2.0 / math.pi)) + 1.0) * 0.5
-    raise ValueError(f"gelu: approximate={approximate!r} is unknown; use 'none' or 'tanh'")
+def erf_in(xp: Any, x: Any) -> Any:
+    """`erf` within a forward function or vjp."""
+    return erf(x) if isinstance(x, Tensor) else _erf(xp, x)
 
 
 # --- dtype, memory, device --------------------------------------------------------------------------------

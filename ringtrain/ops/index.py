@@ -47,6 +47,10 @@ def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     out = xp.zeros(shape, g.dtype if is_basic(index) else wide(g.dtype) or g.dtype)
     if is_basic(index):
         out[index] = g
+        return out
+    kernel = backends.of(out).kernel("add_at")
+    if kernel is not None and kernel.accepts(out, index, g):
+        kernel(out, index, g)
     elif xp is np:
         np.add.at(out, index, g)
     else:

@@ -154,9 +154,18 @@ def group_norm(
     _per_channel("group_norm", x, weight, bias)
     if 0 in x.shape[1:]:
         raise ValueError(f"group_norm: there is nothing to normalise in {x.shape}")
-    rest = math.prod(x.shape[1:]) // num_groups
-    y = _standardised(reshape(x, (x.shape[0], num_groups, rest)), (2,), eps)[0]
-    return affine(reshape(y, x.shape), weight, bias)
+    return _group_norm(x, weight, bias, groups=num_groups, eps=eps)[0]
+
+
+def _by_group(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    lead = (x.shape[0], groups)
+    y, centre, variance = _standardised(reshape(x, (*lead, math.prod(x.shape[1:]) // groups)), (2,), eps)
+    return affine(reshape(y, x.shape), weight, bias), reshape(centre, lead), reshape(variance, lead)
+
+
+_group_norm = fused("group_norm", _by_group)
 
 
 def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -177,10 +186,8 @@ def instance_statistics(
     _per_channel("instance_norm", x, weight, bias)
     accumulator = wide(x.dtype)
     wider = x if accumulator is None else x.astype(accumulator)
-    y, centre, variance = _standardised(wider, tuple(range(2, x.ndim)), eps)
-    lead = x.shape[:2]
-    mean, var = (reshape(t, lead).detach() for t in (centre, variance))
-    return affine(y, weight, bias).astype(x.dtype), mean, var
+    out, mean, var = _group_norm(wider, weight, bias, groups=x.shape[1], eps=eps)
+    return out.astype(x.dtype), mean.detach(), var.detach()
 
 
 @_widely

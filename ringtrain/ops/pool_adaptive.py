@@ -13,6 +13,7 @@ from ..dtypes import wide
 from ..tensor import Tensor, raw, wrap
 from .define import op
 from .elementwise import absolute, where
+from .fused import fused
 from .gather import gather_axes
 from .geometry import Size, check_input, lengths
 from .interpolate import bins
@@ -34,11 +35,18 @@ def _target(name: str, dims: int, x: Tensor, output_size: Target) -> tuple[int, 
     return out
 
 
+def _by_reshape(x: Tensor, *, kernel: tuple[int, ...]) -> Tensor:
+    parts = [length for n, k in zip(x.shape[2:], kernel, strict=True) for length in (n // k, k)]
+    return reshape(x, (*x.shape[:2], *parts)).mean(axis=tuple(range(3, 3 + 2 * len(kernel), 2)))
+
+
+_bin_means = fused("bin_means", _by_reshape)
+
+
 def _adaptive_avg(name: str, dims: int, x: Tensor, output_size: Target) -> Tensor:
     out = _target(name, dims, x, output_size)
     if all(n % m == 0 for n, m in zip(x.shape[2:], out, strict=True)):
-        parts = [length for n, m in zip(x.shape[2:], out, strict=True) for length in (m, n // m)]
-        return reshape(x, (*x.shape[:2], *parts)).mean(axis=tuple(range(3, 3 + 2 * dims, 2)))
+        return _bin_means(x, kernel=tuple(n // m for n, m in zip(x.shape[2:], out, strict=True)))
     return gather_axes(x, [None if n == m else bins(n, m) for n, m in zip(x.shape[2:], out, strict=True)])
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Op
+from .. import backend as backends
+from ..autograd import Op, taped
 from ..backend.meta import MetaArray
 from ..dtypes import is_float
 from ..tensor import Tensor
@@ -245,7 +246,25 @@ for _name, _fn in _composed.items():
 
 
 # --- softmax ----------------------------------------------------------------------------------------------
-def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+def _by_kernel(name: str, forward: Callable, vjp: Callable) -> tuple[Callable, Callable]:
+    """A forward function (xp, x, axis) and its vjp (xp, g, out, axis), by the backend's kernel where there is one."""
+
+    def kernel(xp: Any, x: Any, axis: int) -> Any:
+        found = None if xp is taped else backends.of(x).kernel(name)
+        return found if found is not None and found.accepts(x, axis) else None
+
+    def run(xp: Any, x: Any, *, axis: int = -1) -> Any:
+        found = kernel(xp, x, axis)
+        return forward(xp, x, axis) if found is None else found.forward(x)
+
+    def run_back(xp: Any, g: Any, out: Any, axis: int) -> Any:
+        found = kernel(xp, out, axis)
+        return vjp(xp, g, out, axis) if found is None else found.backward(g, out)
+
+    return widely(run), run_back
+
+
+def _softmax(xp: Any, x: Any, axis: int) -> Any:
     e = xp.exp(x - x.max(axis=axis, keepdims=True))
     e /= e.sum(axis=axis, keepdims=True)
     return e
@@ -253,20 +272,26 @@ def _softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 softmax = op(
     "softmax",
-    widely(_softmax),
-    lambda xp, g, out, axis: out * (g - again(sum, xp, g * out, axis=axis, keepdims=True)),
+    *_by_kernel(
+        "softmax",
+        _softmax,
+        lambda xp, g, out, axis: out * (g - again(sum, xp, g * out, axis=axis, keepdims=True)),
+    ),
     doc="exp(x) / sum(exp(x)) along `axis`, without overflow.",
 )
 
 
-def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+def _log_softmax(xp: Any, x: Any, axis: int) -> Any:
     shifted = x - x.max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 log_softmax = op(
     "log_softmax",
-    widely(_log_softmax),
-    lambda xp, g, out, axis: g - xp.exp(out) * again(sum, xp, g, axis=axis, keepdims=True),
+    *_by_kernel(
+        "log_softmax",
+        _log_softmax,
+        lambda xp, g, out, axis: g - xp.exp(out) * again(sum, xp, g, axis=axis, keepdims=True),
+    ),
     doc="log(softmax(x)) along `axis`, without overflow.",
 )

@@ -18,10 +18,25 @@ from .shape import axis_of, reshape, stack
 
 
 def _argsort(xp: Any, x: Any, *, axis: int, descending: bool) -> Any:
+    if x.dtype == np.float32 and x.ndim:
+        return _by_keys(xp, x, axis, descending)
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
     # the reverse of sorting the reverse: equals stay in their order, for every dtype
     return x.shape[axis] - 1 - xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)
+
+
+def _by_keys(xp: Any, x: Any, axis: int, descending: bool) -> Any:
+    """Sorts integers made of a number's bits, in the order of the numbers, and of its place: no two are equal, so that
+    the order is stable, and integers are sorted by vector code."""
+    bits = (x + np.float32(0)).view(np.uint32)  # so that there is one zero
+    order = xp.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    order = xp.where(xp.isnan(x), np.uint32(0xFFFFFFFF), order)
+    if descending:
+        order = ~order
+    places = xp.arange(x.shape[axis], dtype=np.uint64).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    keys = (order.astype(np.uint64) << np.uint64(32)) | places
+    return (xp.sort(keys, axis=axis) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 _order = op("argsort", _argsort, shape=lambda x, **_: MetaArray(x.shape, np.int64))
@@ -37,12 +52,26 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     return take_along_axis(x, argsort(x, axis, descending), axis)
 
 
+def _leading(xp: Any, x: Any, *, k: int, axis: int, descending: bool) -> Any:
+    kernel = backends.of(x).kernel("top_k")
+    if kernel is not None and kernel.accepts(x, k, axis):
+        return kernel(x, k, descending)
+    return _argsort(xp, x, axis=axis, descending=descending)[(*(slice(None),) * axis, slice(k))]
+
+
+_first = op(
+    "topk",
+    _leading,
+    shape=lambda x, *, k, axis, descending: MetaArray((*x.shape[:axis], k, *x.shape[axis + 1 :]), np.int64),
+)
+
+
 def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """(values, indices) of the k largest along `axis`, or the k smallest, in order; of equals the first come first."""
     a = axis_of(axis, x.ndim, "topk")
     if not 0 <= k <= x.shape[a]:
         raise ValueError(f"topk: k={k} of axis {axis} of {x.shape}, which has {x.shape[a]} elements")
-    index = argsort(x, a, descending=largest)[(*(slice(None),) * a, slice(k))]
+    index = _first(x, k=k, axis=a, descending=largest)
     return take_along_axis(x, index, a), index
 
 

@@ -187,41 +187,6 @@ def test_max_pool2d_ties_nan_and_infinity():
         assert x.grad.numpy()[0, 0].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
 
 
-LAYOUTS = [
-    lambda a: a,
-    lambda a: a.transpose(0, 2, 3, 1),
-    lambda a: a[:, :1].transpose(3, 1, 0, 2),
-    lambda a: a[:, ::2],
-    lambda a: a[..., ::-1],
-    lambda a: np.broadcast_to(a[:1], a.shape),
-    lambda a: a[:0],
-    lambda a: np.asarray(a[0, 0, 0, 0]),
-]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("reverse", [False, True], ids=["head in order", "head reversed"])
-def test_relu_in_any_layout(layout, reverse, rng):
-    values = rng.standard_normal((2, 3, 5, 7))
-    values.flat[::4] = 0
-    for dtype in (np.float64, np.float32, np.float16):
-        x = layout(values.astype(dtype))
-        t = rt.from_numpy(x).requires_grad_()
-        g = rng.standard_normal(x.shape[::-1]).T if reverse else rng.standard_normal(x.shape)
-        g = np.asarray(g, dtype)
-        out = rt.nn.relu(t)
-        out.backward(g)
-        np.testing.assert_array_equal(out.detach().numpy(), np.maximum(x, 0))
-        np.testing.assert_array_equal(t.grad.numpy(), g * (x > 0))
-
-
-def test_relu_lets_nan_through():
-    for dtype in (np.float32, np.float16):
-        x = rt.from_numpy(np.array([np.nan, -np.inf, np.inf, -0.0], dtype)).requires_grad_()
-        out = rt.nn.relu(x)
-        np.testing.assert_array_equal(out.detach().numpy(), [np.nan, 0, np.inf, 0])
-
-
 @pytest.mark.parametrize("padding", [(0, 0), (1, 0), (1, 1)])
 def test_avg_pool2d(padding, rng):
     x = rng.standard_normal((2, 3, 5, 7))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ... import random
+from ...ops import activations, index, reduce, shape
 from ...ops import elementwise as e
-from ...ops import index, reduce, shape
 from ...tensor import Tensor, wrap
 from ..proto import dtype_of
 from ..registry import handler
@@ -88,7 +88,7 @@ def hard_swish(x: Tensor) -> Tensor:
 
 @handler("Mish")
 def mish(x: Tensor) -> Tensor:
-    return x * e.tanh(e.softplus(x))
+    return activations.mish(x)
 
 
 @handler("Swish")
@@ -98,7 +98,7 @@ def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @handler("Gelu")
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
-    return e.gelu(x, approximate)
+    return activations.gelu(x, approximate)
 
 
 @handler("Shrink")

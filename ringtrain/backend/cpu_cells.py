@@ -1,0 +1,252 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
+"""Recurrent layers, compiled: all steps of some samples in one call, products included.
+
+pre      (T, B, R), R rows of a weight: what inputs and biases give; forward leaves the gates' values there
+hs, cs   (T + 1, B, ...): the states, `before` and `after` each step
+w, back  a weight as `packed` lays it out, for forward and backward
+lengths  (B,): a sample is left as it is by step t unless t < lengths[b]
+dpre     (T, B, R): gradients of the gates before their functions
+outer    (T, B, ...): gradients of the outputs; no steps where there are none
+dh, dc   (B, ...): gradients of the last states, which become those of the first
+ends     a range of samples, which no other range has to do with
+
+Each loop over the numbers of a row reads and writes few arrays: LLVM tells those apart, and makes vector code of it.
+
+Importing it loads numba: import it only when used.
+"""
+
+import numpy as np
+
+from .cpu_math import inlined, sigmoid_in, tanh
+from .gemm import SLACK, gemm, pack_panels
+from .jit import jit
+from .layout import on_lines
+from .vectors import BYTES
+
+
+def packed(w):
+    """A matrix (k, n) as panels for `_add_product`: (panels, k, n). An axis must be contiguous."""
+    k, n = w.shape
+    wide = 2 * BYTES // w.itemsize
+    panels = on_lines((-(-n // wide) * wide * k + SLACK // w.itemsize,), w.dtype)
+    pack_panels(w.dtype.type(0), w.ctypes.data, *w.strides, k, n, panels.ctypes.data)
+    return panels, k, n
+
+
+@jit
+def _add_product(x, w, out):
+    """out (m, n) += x (m, k) @ w."""
+    panels, k, n = w
+    a, c, size = x.ctypes.data, out.ctypes.data, x.itemsize
+    gemm(x[0, 0], len(x), n, k, a, x.strides[0], size, panels.ctypes.data, 0, 0, 2 * BYTES * k, c, 1, c, out.strides[0])
+
+
+@inlined
+def _step(s, steps, reverse):
+    """The s-th step in the order of time, and where the states before and after it lie."""
+    if reverse:
+        return steps - 1 - s, steps - s, steps - 1 - s
+    return s, s, s + 1
+
+
+@inlined
+def _sigmoids(x):
+    for j in range(np.uint64(x.size)):
+        x[j] = sigmoid_in(None, x[j])
+
+
+@inlined
+def _tanhs(x):
+    for j in range(np.uint64(x.size)):
+        x[j] = tanh(x[j])
+
+
+@inlined
+def _heads(dh, outer, lengths, t):
+    """Add the gradients of a step's outputs to those of its states."""
+    for b in range(len(dh) if len(outer) else 0):
+        if t < lengths[b]:
+            row, more = dh[b], outer[t, b]
+            for j in range(np.uint64(row.size)):
+                row[j] += more[j]
+
+
+@jit(contract=True)
+def elman(pre, hs, w, lengths, reverse, relu, ends):
+    span = slice(ends[0], ends[1])
+    for s in range(len(pre)):
+        t, before, after = _step(s, len(pre), reverse)
+        gates, last, out = pre[t, span], hs[before, span], hs[after, span]
+        _add_product(last, w, gates)
+        for b in range(len(gates)):
+            row = gates[b]
+            if relu:
+                for j in range(np.uint64(row.size)):
+                    row[j] = max(row[j], pre.dtype.type(0))
+            else:
+                _tanhs(row)
+            out[b] = row if t < lengths[ends[0] + b] else last[b]
+
+
+@jit(contract=True)
+def elman_back(pre, w, lengths, reverse, relu, ends, outer, dh, dpre):
+    span = slice(ends[0], ends[1])
+    one, zero, until = pre.dtype.type(1), pre.dtype.type(0), lengths[span]
+    dh, outer = dh[span], outer[:, span]
+    for s in range(len(pre) - 1, -1, -1):
+        t, _, _ = _step(s, len(pre), reverse)
+        gates, d = pre[t, span], dpre[t, span]
+        _heads(dh, outer, until, t)
+        for b in range(len(d)):
+            value, head, to = gates[b], dh[b], d[b]
+            inside = t < until[b]
+            if not inside:
+                to[:] = zero
+            elif relu:
+                for j in range(np.uint64(to.size)):
+                    to[j] = head[j] if value[j] > zero else zero
+            else:
+                for j in range(np.uint64(to.size)):
+                    to[j] = head[j] * (one - value[j] * value[j])
+            if inside:
+                head[:] = zero
+        _add_product(d, w, dh)
+
+
+@jit(contract=True)
+def lstm(pre, hs, cs, hidden, w, w_hr, lengths, reverse, ends):
+    """hidden (T, B, H): the outputs before their projection; no steps where there is none."""
+    span = slice(ends[0], ends[1])
+    n = cs.shape[2]
+    for s in range(len(pre)):
+        t, before, after = _step(s, len(pre), reverse)
+        gates, last, out = pre[t, span], hs[before, span], hs[after, span]
+        _add_product(last, w, gates)
+        tops = hidden[t, span] if len(hidden) else out
+        for b in range(len(gates)):
+            row, past, c, h = gates[b], cs[before, ends[0] + b], cs[after, ends[0] + b], tops[b]
+            i, f, g, o = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
+            _sigmoids(row[: 2 * n])
+            _tanhs(g)
+            _sigmoids(o)
+            for j in range(np.uint64(n)):
+                c[j] = f[j] * past[j] + i[j] * g[j]
+            for j in range(np.uint64(n)):
+                h[j] = o[j] * tanh(c[j])
+        if len(hidden):
+            out[:] = pre.dtype.type(0)
+            _add_product(tops, w_hr, out)
+        for b in range(len(gates)):
+            if t >= lengths[ends[0] + b]:
+                out[b] = last[b]
+                cs[after, ends[0] + b] = cs[before, ends[0] + b]
+
+
+@inlined
+def _lstm_row(row, past, c, head, k, to):
+    """One sample of one step backward; k: the gradient of the cell's state."""
+    one, n = c.dtype.type(1), c.size
+    i, f, g, o = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
+    di, df, dg, do = to[:n], to[n : 2 * n], to[2 * n : 3 * n], to[3 * n :]
+    for j in range(np.uint64(n)):
+        top, scaled = tanh(c[j]), head[j] * o[j]
+        do[j] = scaled * top * (one - o[j])
+        k[j] += scaled * (one - top * top)
+    for j in range(np.uint64(n)):
+        through = k[j] * i[j]
+        di[j] = through * g[j] * (one - i[j])
+        dg[j] = through * (one - g[j] * g[j])
+    for j in range(np.uint64(n)):
+        through = k[j] * f[j]
+        df[j] = through * past[j] * (one - f[j])
+        k[j] = through
+
+
+@jit(contract=True)
+def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, projected):
+    """projected (T, B, P): gradients of the outputs; no steps where there is no projection."""
+    span = slice(ends[0], ends[1])
+    zero, until = pre.dtype.type(0), lengths[span]
+    dh, dc, outer = dh[span], dc[span], outer[:, span]
+    tops = np.zeros((len(dh), cs.shape[2]), pre.dtype)
+    for s in range(len(pre) - 1, -1, -1):
+        t, before, after = _step(s, len(pre), reverse)
+        d = dpre[t, span]
+        _heads(dh, outer, until, t)
+        heads = dh
+        if len(projected):
+            projected[t, span] = dh
+            tops[:] = zero
+            _add_product(dh, w_hr, tops)
+            heads = tops
+        for b in range(len(d)):
+            place = ends[0] + b
+            if t < until[b]:
+                _lstm_row(pre[t, place], cs[before, place], cs[after, place], heads[b], dc[b], d[b])
+                dh[b] = zero
+            else:
+                d[b] = zero
+                if len(projected):
+                    projected[t, place] = zero
+        _add_product(d, w, dh)
+
+
+@jit(contract=True)
+def gru(pre, hs, hidden, bias, w, w_new, lengths, reverse, ends):
+    """hidden (T, B, H): the new gate's part from the state, with `bias` (H,). w, w_new: two gates, and the third."""
+    span = slice(ends[0], ends[1])
+    n = hs.shape[2]
+    for s in range(len(pre)):
+        t, before, after = _step(s, len(pre), reverse)
+        gates, part, last, out = pre[t, span], hidden[t, span], hs[before, span], hs[after, span]
+        part[:] = bias
+        _add_product(last, w, gates)
+        _add_product(last, w_new, part)
+        for b in range(len(gates)):
+            row, more, h, to = gates[b], part[b], last[b], out[b]
+            r, z, new = row[:n], row[n : 2 * n], row[2 * n :]
+            _sigmoids(row[: 2 * n])
+            for j in range(np.uint64(n)):
+                new[j] = tanh(new[j] + r[j] * more[j])
+            for j in range(np.uint64(n)):
+                to[j] = new[j] + z[j] * (h[j] - new[j])
+            if t >= lengths[ends[0] + b]:
+                to[:] = h
+
+
+@inlined
+def _gru_row(row, more, h, head, to, also):
+    """One sample of one step backward; `head` becomes what goes to the state before without a product."""
+    one, n = h.dtype.type(1), h.size
+    r, z, new = row[:n], row[n : 2 * n], row[2 * n :]
+    dr, dz, dn, last = to[:n], to[n : 2 * n], to[2 * n :], also[2 * n :]
+    for j in range(np.uint64(n)):
+        dz[j] = head[j] * (h[j] - new[j]) * z[j] * (one - z[j])
+        dn[j] = head[j] * (one - z[j]) * (one - new[j] * new[j])
+    for j in range(np.uint64(n)):
+        dr[j] = dn[j] * more[j] * r[j] * (one - r[j])
+        head[j] *= z[j]
+    also[: 2 * n] = to[: 2 * n]
+    for j in range(np.uint64(n)):
+        last[j] = dn[j] * r[j]
+
+
+@jit(contract=True)
+def gru_back(pre, hs, hidden, w, lengths, reverse, ends, outer, dh, dpre, dhid):
+    """dhid (T, B, R): as dpre, for the recurrent product, whose new gate comes before the reset gate."""
+    span = slice(ends[0], ends[1])
+    zero, until = pre.dtype.type(0), lengths[span]
+    dh, outer = dh[span], outer[:, span]
+    for s in range(len(pre) - 1, -1, -1):
+        t, before, _ = _step(s, len(pre), reverse)
+        d, also = dpre[t, span], dhid[t, span]
+        _heads(dh, outer, until, t)
+        for b in range(len(d)):
+            place = ends[0] + b
+            if t < until[b]:
+                _gru_row(pre[t, place], hidden[t, place], hs[before, place], dh[b], d[b], also[b])
+            else:
+                d[b] = zero
+                also[b] = zero
+        _add_product(also, w, dh)

@@ -1,0 +1,111 @@
+"""Elementwise functions as compiled loops: an op's own rule, `(xp, *arrays, *numbers)`, run at every element.
+
+In a loop `xp` is `cpu_math`, which has vector code for the functions that the C library computes one by one. One loop
+is compiled for each rule and dtype at first use, and kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from .cpu_elementwise import stamp
+from .jit import jit
+from .layout import dense, flat, like
+
+
+def _in_dtype(rule: Callable, dtype: Any) -> Callable:
+    """The rule with its literals and global numbers of that dtype, and all its parameters positional.
+
+    A literal would be float64 or int64 in a loop, and make everything around it float64. Rules that this one calls are
+    treated alike, unless `cpu_math` has one of that name.
+    """
+    from . import cpu_math
+
+    def typed(value: Any) -> Any:
+        if type(value) in (float, int):
+            return dtype.type(value)
+        return _in_dtype(value, dtype) if type(value) is FunctionType else value
+
+    code = rule.__code__
+    used = [name for name in code.co_names if name in rule.__globals__]
+    names = {name: getattr(cpu_math, name, None) or typed(rule.__globals__[name]) for name in used}
+    code = code.replace(
+        co_consts=tuple([typed(c) for c in code.co_consts]),
+        co_argcount=code.co_argcount + code.co_kwonlyargcount,
+        co_kwonlyargcount=0,
+    )
+    names["__name__"] = rule.__module__
+    return cpu_math.inlined(FunctionType(code, names, rule.__name__, closure=rule.__closure__))
+
+
+@cache
+def _loop(rule: Callable, arrays: int, dtype: Any) -> Callable:
+    from . import cpu_math
+
+    version = f"{rule.__qualname__} {stamp(rule)} {stamp(cpu_math.where)}"
+    return jit(_LOOPS[arrays - 1](_in_dtype(rule, dtype), version), contract=True)
+
+
+# The version is in each loop so that it belongs to what numba tells loops apart by; it costs nothing.
+def _loop_1(rule: Callable, version: str) -> Callable:
+    from . import cpu_math
+
+    def loop(out, a, numbers):
+        _ = version
+        for i in range(np.uint64(out.size)):
+            out[i] = rule(cpu_math, a[i], *numbers)
+
+    return loop
+
+
+def _loop_2(rule: Callable, version: str) -> Callable:
+    from . import cpu_math
+
+    def loop(out, a, b, numbers):
+        _ = version
+        for i in range(np.uint64(out.size)):
+            out[i] = rule(cpu_math, a[i], b[i], *numbers)
+
+    return loop
+
+
+def _loop_3(rule: Callable, version: str) -> Callable:
+    from . import cpu_math
+
+    def loop(out, a, b, c, numbers):
+        _ = version
+        for i in range(np.uint64(out.size)):
+            out[i] = rule(cpu_math, a[i], b[i], c[i], *numbers)
+
+    return loop
+
+
+_LOOPS = [_loop_1, _loop_2, _loop_3]
+
+
+class _Pointwise:
+    """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order of axes."""
+
+    def accepts(self, arrays: list) -> bool:
+        last = arrays[-1]
+        return (
+            last.dtype in (np.float32, np.float64)
+            and all(a.dtype == last.dtype and a.shape == last.shape for a in arrays)
+            and dense(last)
+        )
+
+    def __call__(self, rule: Callable, arrays: list, numbers: list) -> Any:
+        last = arrays[-1]  # of a vjp an input or output of its op; before it is the gradient, in whatever layout
+        out = np.empty_like(last)
+        given = [flat(like(a, last)) for a in arrays]
+        loop = _loop(rule, len(arrays), last.dtype)
+        loop(flat(out), *given, tuple([last.dtype.type(x) for x in numbers]))
+        return out
+
+
+KERNEL = _Pointwise()

@@ -1,0 +1,119 @@
+"""Softmax, its logarithm, cross-entropy and topk on the CPU: rows of a matrix, compiled, shared among threads."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .threads import shared
+
+_WORTH = 2048  # elements from which a loop is worth loading
+_SHARED = 1 << 15  # elements from which waking another thread pays
+
+
+def by_rows(loop: Any, *matrices: Any) -> None:
+    """A compiled loop over rows, on ranges of rows of all the matrices (and vectors)."""
+    n, width = matrices[0].shape
+    grain = max(1, _SHARED // max(1, width))
+    shared(n, grain, lambda first, last: loop(*[m[first:last] for m in matrices]))
+
+
+class _Softmax:
+    """Kernels `softmax` and `log_softmax` of x along its last axis: forward(x), and backward(g, out)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def accepts(self, x: Any, axis: int) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size >= _WORTH and axis in (-1, x.ndim - 1)
+
+    def forward(self, x: Any) -> Any:
+        from . import rows
+
+        x = np.ascontiguousarray(x)
+        out = np.empty_like(x)
+        by_rows(getattr(rows, self.name), *(a.reshape(-1, x.shape[-1]) for a in (x, out)))
+        return out
+
+    def backward(self, g: Any, out: Any) -> Any:
+        from . import rows
+
+        g, out = np.ascontiguousarray(g), np.ascontiguousarray(out)
+        gx = np.empty_like(out)
+        by_rows(getattr(rows, f"{self.name}_back"), *(a.reshape(-1, out.shape[-1]) for a in (g, out, gx)))
+        return gx
+
+
+class _CrossEntropy:
+    """Kernel `cross_entropy`: logits (N, C) and class numbers (N,); interface in `ops/fused.py`."""
+
+    keeps_output = False
+
+    def accepts(self, logits: Any, labels: Any, *, reduction: str) -> bool:
+        return logits.dtype in (np.float32, np.float64) and reduction in ("mean", "sum") and logits.size > 0
+
+    def forward(self, logits: Any, labels: Any, *, reduction: str) -> tuple[Any, Any]:
+        from .rows import cross_entropy
+
+        logits = np.ascontiguousarray(logits)
+        weights, losses = np.empty_like(logits), np.empty(len(logits), logits.dtype)
+        places = labels.astype(np.int64, copy=False)
+        by_rows(cross_entropy, logits, places, weights, losses)
+        return losses.mean() if reduction == "mean" else losses.sum(), (weights, places)
+
+    def backward(self, g: Any, needs: Any, residuals: Any, logits: Any, labels: Any, *, reduction: str) -> list:
+        from .rows import cross_entropy_back
+
+        weights, places = residuals
+        out = np.empty_like(weights)
+        each = weights.dtype.type(g / len(weights) if reduction == "mean" else g)
+        by_rows(lambda w, p, o: cross_entropy_back(w, p, each, o), weights, places, out)
+        return [out, None]
+
+
+class _Glu:
+    """Kernel `glu`: x is halved along an axis; interface in `ops/fused.py`."""
+
+    keeps_output = False
+
+    def accepts(self, x: Any, *, axis: int) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size >= _WORTH
+
+    def _matrix(self, x: Any, axis: int) -> Any:
+        return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+    def forward(self, x: Any, *, axis: int) -> tuple[Any, Any]:
+        from .rows import glu
+
+        x = np.ascontiguousarray(x)
+        out = np.empty((*x.shape[:axis], x.shape[axis] // 2, *x.shape[axis + 1 :]), x.dtype)
+        by_rows(glu, self._matrix(x, axis), self._matrix(out, axis))
+        return out, x
+
+    def backward(self, g: Any, needs: Any, residuals: Any, x: Any, *, axis: int) -> list:
+        from .rows import glu_back
+
+        gx = np.empty_like(residuals)
+        by_rows(glu_back, *(self._matrix(a, axis) for a in (np.ascontiguousarray(g), residuals, gx)))
+        return [gx]
+
+
+class _TopK:
+    """Kernel `top_k`: the places of the k largest or smallest along the last axis, few enough to be kept in order."""
+
+    def accepts(self, x: Any, k: int, axis: int) -> bool:
+        return x.dtype in (np.float32, np.float64) and x.size >= _WORTH and 0 < k <= 64 and axis == x.ndim - 1
+
+    def __call__(self, x: Any, k: int, descending: bool) -> Any:
+        from .rows import top_k
+
+        index = np.empty((*x.shape[:-1], k), np.int64)
+        matrix = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+        by_rows(lambda some, to: top_k(some, descending, to), matrix, index.reshape(-1, k))
+        return index
+
+
+GLU, TOP_K = _Glu(), _TopK()
+SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY = _Softmax("softmax"), _Softmax("log_softmax"), _CrossEntropy()

@@ -1,0 +1,204 @@
+# mypy: ignore-errors
+# What numba compiles is typed by numba.
+"""Compiled loops over the rows of contiguous matrices: softmax and what is made of it, gated units, the first few.
+
+A row is gone through several times, while the cache has it. Sums are taken in the order of vectors, the same at every
+call. Importing it loads numba: import it only when used.
+"""
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .cpu_math import exp, sigmoid_in
+from .jit import jit
+
+
+def largest(row):
+    """The largest element of a row; nan or any number where there is a nan.
+
+    By the order of the bits as integers, those of negative numbers turned about: vector code then needs no promise
+    that no element is nan.
+    """
+    raise NotImplementedError
+
+
+@overload(largest, jit_options={"nogil": True})
+def _largest(row):
+    number = row.dtype
+    whole = np.int32 if number == types.float32 else np.int64
+    floating = np.float32 if number == types.float32 else np.float64
+    shift, rest, lowest = whole(number.bitwidth - 1), whole(np.iinfo(whole).max), whole(np.iinfo(whole).min)
+
+    def run(row):
+        bits, top = row.view(whole), lowest
+        for j in range(np.uint64(bits.size)):
+            top = max(top, whole(bits[j] ^ ((bits[j] >> shift) & rest)))
+        return whole(top ^ ((top >> shift) & rest)).view(floating)
+
+    return run
+
+
+@jit(reorder=True, contract=True)
+def total(row):
+    s = row.dtype.type(0)
+    for j in range(np.uint64(row.size)):
+        s += row[j]
+    return s
+
+
+@jit(reorder=True, contract=True)
+def inner(a, b):
+    s = a.dtype.type(0)
+    for j in range(np.uint64(a.size)):
+        s += a[j] * b[j]
+    return s
+
+
+@jit(contract=True)
+def _exps(row, top, to):
+    """exp(row - top) into `to`; returns their sum."""
+    for j in range(np.uint64(row.size)):
+        to[j] = exp(row[j] - top)
+    return total(to)
+
+
+@jit(contract=True)
+def softmax(x, out):
+    for i in range(len(x)):
+        to = out[i]
+        scale = x.dtype.type(1) / _exps(x[i], largest(x[i]), to)
+        for j in range(np.uint64(to.size)):
+            to[j] *= scale
+
+
+@jit(contract=True)
+def softmax_back(g, out, gx):
+    for i in range(len(g)):
+        head, value, to = g[i], out[i], gx[i]
+        mean = inner(head, value)
+        for j in range(np.uint64(to.size)):
+            to[j] = value[j] * (head[j] - mean)
+
+
+@jit(contract=True)
+def log_softmax(x, out):
+    room = np.empty(x.shape[1], x.dtype)
+    for i in range(len(x)):
+        row, to = x[i], out[i]
+        top = largest(row)
+        log = np.log(_exps(row, top, room))
+        for j in range(np.uint64(to.size)):
+            to[j] = row[j] - top - log
+
+
+@jit(contract=True)
+def log_softmax_back(g, out, gx):
+    for i in range(len(g)):
+        head, value, to = g[i], out[i], gx[i]
+        whole = total(head)
+        for j in range(np.uint64(to.size)):
+            to[j] = head[j] - exp(value[j]) * whole
+
+
+@jit(contract=True)
+def cross_entropy(logits, labels, weights, losses):
+    """weights: the softmax of the logits; losses: -log of that of each label."""
+    for i in range(len(logits)):
+        row, to = logits[i], weights[i]
+        top = largest(row)
+        whole = _exps(row, top, to)
+        losses[i] = np.log(whole) - (row[labels[i]] - top)
+        scale = logits.dtype.type(1) / whole
+        for j in range(np.uint64(to.size)):
+            to[j] *= scale
+
+
+@jit(contract=True)
+def cross_entropy_back(weights, labels, g, gx):
+    for i in range(len(weights)):
+        row, to = weights[i], gx[i]
+        for j in range(np.uint64(to.size)):
+            to[j] = row[j] * g
+        to[labels[i]] -= g
+
+
+@jit(contract=True)
+def glu(x, out):
+    n = out.shape[1]
+    for i in range(len(x)):
+        a, b, to = x[i, :n], x[i, n:], out[i]
+        for j in range(np.uint64(n)):
+            to[j] = a[j] * sigmoid_in(None, b[j])
+
+
+@jit(contract=True)
+def glu_back(g, x, gx):
+    one, n = x.dtype.type(1), g.shape[1]
+    for i in range(len(x)):
+        head, a, b, to_a, to_b = g[i], x[i, :n], x[i, n:], gx[i, :n], gx[i, n:]
+        for j in range(np.uint64(n)):
+            s = sigmoid_in(None, b[j])
+            to_a[j] = head[j] * s
+            to_b[j] = head[j] * a[j] * s * (one - s)
+
+
+@jit
+def top_k(x, descending, index):
+    """The places of the first few in order, of equals the first one first; nan is larger than all numbers."""
+    k = index.shape[1]
+    best = np.empty(k, x.dtype)
+    for i in range(len(x)):
+        row, places = x[i], index[i]
+        have = 0
+        for j in range(row.size):
+            value = row[j]
+            if have == k and not _before(value, best[k - 1], descending):
+                continue
+            at = have if have < k else k - 1
+            while at > 0 and _before(value, best[at - 1], descending):
+                best[at], places[at] = best[at - 1], places[at - 1]
+                at -= 1
+            best[at], places[at] = value, j
+            have = min(k, have + 1)
+
+
+@jit
+def _before(a, b, descending):
+    if descending:
+        return a > b or (a != a and b == b)
+    return a < b or (a == a and b != b)
+
+
+@jit(contract=True)
+def attend(scores, scale, first, queries, causal):
+    """The softmax of scores times `scale`, in place; row i is of the query first + i mod queries.
+
+    causal: a query looks at no later key. A row in which nothing may be looked at becomes zeros.
+    """
+    keys, zero = scores.shape[1], scores.dtype.type(0)
+    for i in range(len(scores)):
+        seen = min(keys, first + i % queries + 1) if causal else keys
+        row = scores[i, :seen]
+        for j in range(np.uint64(seen)):
+            row[j] *= scale
+        top = largest(row)
+        if top == -np.inf:
+            row[:] = zero
+        else:
+            for j in range(np.uint64(seen)):  # not `_exps`: where it writes what it reads its code is no vector code
+                row[j] = exp(row[j] - top)
+            share = scores.dtype.type(1) / total(row)
+            for j in range(np.uint64(seen)):
+                row[j] *= share
+        scores[i, seen:] = zero
+
+
+@jit(contract=True)
+def attend_back(weights, d):
+    """The gradient of the scores from that of their softmax, in place, but for the factor `scale`."""
+    for i in range(len(d)):
+        value, to = weights[i], d[i]
+        mean = inner(value, to)
+        for j in range(np.uint64(to.size)):
+            to[j] = value[j] * (to[j] - mean)
