@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .jit import available
+from .layout import address
 from .threads import shared
 
-ENOUGH = 1 << 18  # multiply-adds from which laying out panels pays
+ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
 SHARED = 1 << 22  # multiply-adds from which waking other threads pays
 NARROW = 16  # rows or columns below which most of a tile would be empty
 
@@ -53,12 +54,12 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
         return np.ascontiguousarray(matmul(b.T, a.T).T)
     out = np.empty((m, n), a.dtype)
     start = np.zeros(n + 2 * BYTES, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    left, right, row, there = a.ctypes.data, b.ctypes.data, a.strides[0], out.ctypes.data
+    left, right, row, there = address(a), address(b), a.strides[0], address(out)
 
     def rows(first: int, last: int) -> None:
         gemm(
             *(a.dtype.type(0), last - first, n, k, left + first * row, *a.strides, right, *b.strides, 0),
-            *(start.ctypes.data, 0, there + first * out.strides[0], out.strides[0]),
+            *(address(start), 0, there + first * out.strides[0], out.strides[0]),
         )
 
     shared(m, ROWS if m * n * k >= SHARED else m, rows)

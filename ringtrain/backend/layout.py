@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
@@ -9,9 +10,18 @@ import numpy as np
 
 from .jit import available
 
-__all__ = ["channels_last", "dense", "flat", "like", "on_lines", "turned"]
+__all__ = ["address", "channels_last", "dense", "flat", "like", "on_lines", "turned"]
 
 LINE = 64
+# Where an array object keeps the address of its data: first behind what every object begins with, by NumPy's binary
+# interface. `x.ctypes.data` makes two objects on its way there.
+_DATA = object.__basicsize__
+_pointer_at = ctypes.c_void_p.from_address
+
+
+def address(x: np.ndarray) -> int:
+    """Where an array's data begin."""
+    return _pointer_at(id(x) + _DATA).value or 0
 
 
 def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndarray:

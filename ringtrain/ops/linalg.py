@@ -25,7 +25,9 @@ from .shape import axis_of, reshape, squeeze, transpose
 
 def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
     """The arrays in float32 where all are 16-bit floats, and the dtype to round the result to (None: as it is)."""
-    dtype = np.result_type(*(x.dtype for x in xs))
+    dtype = xs[0].dtype
+    if not all(x.dtype is dtype for x in xs):
+        dtype = np.result_type(*(x.dtype for x in xs))
     accumulator = wide(dtype) if xp is np else None
     return (xs, None) if accumulator is None else ([x.astype(accumulator) for x in xs], dtype)
 
