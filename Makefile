@@ -48,7 +48,7 @@ bench: setup
 	$(BIN)/python benchmarks/scaling.py
 
 # What benchmarks compare with, each in an environment of its own (about 2 GB).
-peers: .peers/torch/bin/python .peers/mxnet/bin/python .peers/mpich/bin/python .peers/mlx/bin/python
+peers: $(foreach peer,torch mxnet jax mpich mlx,.peers/$(peer)/bin/python)
 
 # Compiles for some minutes: needs Debian's libopenmpi-dev, openmpi-bin, cmake and g++.
 peer-horovod: .peers/horovod/bin/python
@@ -60,6 +60,10 @@ peer-horovod: .peers/horovod/bin/python
 .peers/mxnet/bin/python:
 	$(PYTHON) -m venv .peers/mxnet
 	.peers/mxnet/bin/pip install --quiet --disable-pip-version-check 'numpy<1.24' mxnet==1.9.1
+
+.peers/jax/bin/python:
+	$(PYTHON) -m venv .peers/jax
+	.peers/jax/bin/pip install --quiet --disable-pip-version-check 'jax>=0.10,<0.11'
 
 .peers/mpich/bin/python:
 	$(PYTHON) -m venv .peers/mpich

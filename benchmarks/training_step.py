@@ -1,12 +1,19 @@
-"""Times a training step (forward, backward, update, loss read) against PyTorch and MXNet, one thread each.
+"""Times a training step (forward, backward, update, loss read) against PyTorch, MXNet and JAX.
 
     python benchmarks/training_step.py                     peers: those that `make peers` has put under .peers/
-    python benchmarks/training_step.py --peer torch=/path/to/python --json FILE
+    python benchmarks/training_step.py --peer torch=/path/to/python --threads 2 --json FILE
 
-Each library runs in a process of its own, under its own Python. Their turns alternate within each repeat, so that the
-ratios hold where the machine's speed drifts; figures are medians over the repeats. `tape-...` is the time of one
-operation on 2 x 2 tensors: what the engine itself costs. Every library's loss must fall, or the run fails. The networks
-are in engines/networks.py; MXNet takes part with the small ones.
+Each library runs in a process of its own for each work, under its own Python, every one with as many threads. Their
+turns alternate within each repeat, so that the ratios hold where the machine's speed drifts; figures are medians over
+the repeats. A network has as many parameters in every library, its loss must fall, and no library may take more
+processors than it has threads, or the run fails. The networks are in engines/networks.py and, for JAX,
+engines/jax_networks.py; MXNet takes part with the small ones. `tape-...` is the time of one operation on 2 x 2 tensors:
+what the engine itself costs.
+
+"GEMM" is the time in which NumPy does the matrix products of a step and nothing else, convolutions as products of
+columns, in a turn of ringtrain's process; beside it stands what that is of ringtrain's step (more than all of it where
+convolutions go without columns). Memory is what the process holds at its peak during steps, and how much of that the
+network and its steps need: what is held beyond a process that has loaded and compiled all code, but has no network.
 """
 
 from __future__ import annotations
@@ -17,15 +24,21 @@ import os
 import platform
 import statistics
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from jobs import PEERS
 from turns import HERE, Job, JobEnded
 
 WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "resnet20": 2, "gpt": 1, "bert": 1, "lstm": 1}  # steps a repeat
 WORKS |= {"tape-forward": 10, "tape-forward-backward": 10}
+NETWORKS = [work for work in WORKS if not work.startswith("tape")]
 LINKS = 1000  # operations a step of the tape
-THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
+LIBRARIES = ("torch", "mxnet", "jax")
+THREADS = [*(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")), "PJRT_NPROC"]  # XLA's is the last
+
+Row = dict[str, dict[str, float]]  # library -> figures
 
 
 class Engine:
@@ -43,7 +56,7 @@ class Engine:
         self.name, self.version = self._job.about["name"], self._job.about["version"]
 
     def time(self, work: str, repeats: int) -> Any:
-        """{"seconds", "loss", "peak_bytes"} of one repeat."""
+        """What engines/serve.py says of one repeat."""
         try:
             return self._job.ask(work=work, repeats=repeats)[0]
         except JobEnded as error:
@@ -53,72 +66,124 @@ class Engine:
         self._job.close()
 
 
-def measure(engines: list[Engine], works: list[str], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """work -> library -> median seconds, first and last loss, peak bytes."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for work in works:
-        runs: dict[str, list[dict[str, float]]] = {e.name: [] for e in engines}
-        for _ in range(repeats + 1):
-            for engine in engines:
-                runs[engine.name].append(engine.time(work, WORKS[work]))
-        for name, (first, *rest) in runs.items():
-            if not first:
-                continue  # this library does not have it
-            if not work.startswith("tape") and not rest[-1]["loss"] < first["loss"]:
-                raise SystemExit(f"{name} does not learn on {work}: loss {first['loss']} -> {rest[-1]['loss']}")
-            seconds = statistics.median(r["seconds"] for r in rest) / (LINKS if work.startswith("tape") else 1)
-            figures = {"seconds": seconds, "first_loss": first["loss"], "last_loss": rest[-1]["loss"]}
-            table.setdefault(work, {})[name] = {**figures, "peak_bytes": rest[-1]["peak_bytes"]}
-    return table
+def measure(work: str, engines: list[Engine], repeats: int) -> Row:
+    """The figures of every library that has the work; as "products", of the matrix products of a step alone."""
+    runs: dict[str, list[Any]] = {engine.name: [] for engine in engines}
+    products = []
+    for _ in range(repeats + 1):
+        for engine in engines:
+            runs[engine.name].append(engine.time(work, WORKS[work]))
+            if engine.name == "ringtrain" and work in NETWORKS:
+                products.append(engine.time(f"{work} products", WORKS[work]))
+    row = {name: figures(work, answers) for name, answers in runs.items() if "cannot" not in answers[0]}
+    if products:
+        row["products"] = {"seconds": median(products, "seconds"), "flop": products[0]["flop"]}
+    return row
 
 
-def show(table: dict[str, dict[str, dict[str, float]]], engines: list[Engine]) -> None:
+def median(answers: list[dict[str, float]], key: str) -> float:
+    """Over all repeats but the first."""
+    return statistics.median(answer[key] for answer in answers[1:])
+
+
+def figures(work: str, answers: list[dict[str, float]]) -> dict[str, float]:
+    """Memory is that of the first repeat, before the process has been asked for anything else."""
+    first = answers[0]
+    return {
+        "seconds": median(answers, "seconds") / (1 if work in NETWORKS else LINKS),
+        "cores": median(answers, "cores"),
+        "parameters": first["parameters"],
+        "first_loss": first["first_loss"],
+        "last_loss": first["last_loss"],
+        "peak_bytes": first["peak_bytes"],
+        "step_bytes": first["peak_bytes"] - first["before_bytes"],
+    }
+
+
+def check(work: str, row: Row, threads: int) -> None:
+    """Every library has done the same, with as many processors."""
+    counts = {name: int(f["parameters"]) for name, f in row.items() if name != "products"}
+    if len(set(counts.values())) > 1:
+        raise SystemExit(f"{work}: the networks are not the same, they have {counts} parameters")
+    for name in counts:
+        first, last, cores = (row[name][key] for key in ("first_loss", "last_loss", "cores"))
+        if work in NETWORKS and not last < first:
+            raise SystemExit(f"{name} does not learn on {work}: loss {first} -> {last}")
+        if cores > threads + 0.5:  # a thread that only hands out work may run beside them
+            raise SystemExit(f"{name} keeps {cores:.2f} processors busy on {work}; it was to have {threads} threads")
+
+
+def show_times(table: dict[str, Row], names: list[str]) -> None:
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, one thread; "
-        + ", ".join(f"{e.name} {e.version}" for e in engines)
+        f"{'work':22}" + "".join(f"{name:>13}" for name in names) + f"{'/ fastest peer':>16}{'GEMM':>13}{'/ step':>8}"
     )
-    print(f"{'work':24}" + "".join(f"{e.name:>14}" for e in engines) + f"{'ringtrain / fastest peer':>28}")
     for work, row in table.items():
-        unit, scale = ("us", 1e6) if work.startswith("tape") else ("ms", 1e3)
-        seconds = {name: figures["seconds"] * scale for name, figures in row.items()}
-        cells = "".join(f"{seconds[e.name]:>11.3f} {unit}" if e.name in row else f"{'-':>14}" for e in engines)
-        peers = [f["seconds"] for name, f in row.items() if name != "ringtrain"]
-        ratio = f"{row['ringtrain']['seconds'] / min(peers):>28.2f}" if peers else ""
-        print(f"{work:24}{cells}{ratio}")
+        unit, scale = ("ms", 1e3) if work in NETWORKS else ("us", 1e6)
+        times = {name: f"{f['seconds'] * scale:.3f} {unit}" for name, f in row.items()}
+        own, others = row["ringtrain"]["seconds"], [row[name]["seconds"] for name in names[1:] if name in row]
+        ratio = f"{own / min(others):.2f}" if others else ""
+        share = f"{row['products']['seconds'] / own:.0%}" if "products" in row else ""
+        cells = "".join(f"{times.get(name, '-'):>13}" for name in names)
+        print(f"{work:22}{cells}{ratio:>16}{times.get('products', ''):>13}{share:>8}".rstrip())
+
+
+def show_memory(table: dict[str, Row], names: list[str]) -> None:
+    if table:
+        heads = "".join(f"{name:>13}" for name in names)
+        print(f"\n{'MiB: process / steps':22}{heads}{'ringtrain / torch':>20}")
+    for work, row in table.items():
+        sizes = {name: (row[name]["peak_bytes"], row[name]["step_bytes"]) for name in names if name in row}
+        texts = {name: " / ".join(f"{size / 2**20:.0f}" for size in both) for name, both in sizes.items()}
+        pairs = zip(sizes["ringtrain"], sizes.get("torch", ()), strict=False)
+        ratios = " / ".join(f"{own / other:.2f}" for own, other in pairs)
+        cells = "".join(f"{texts.get(name, '-'):>13}" for name in names)
+        print(f"{work:22}{cells}{ratios:>20}".rstrip())
 
 
 def peers(given: list[str]) -> dict[str, str]:
-    """name -> Python of every peer asked for, or of those under .peers/."""
+    """name -> Python of every peer asked for, or of those that are installed."""
     if given:
         return dict(item.split("=", 1) for item in given)
-    found = {name: HERE.parent / ".peers" / name / "bin" / "python" for name in ("torch", "mxnet")}
+    found = {name: PEERS / name / "bin" / "python" for name in LIBRARIES}
     return {name: str(path) for name, path in found.items() if path.exists()}
+
+
+def run(work: str, libraries: dict[str, str], repeats: int, threads: int) -> tuple[Row, dict[str, str]]:
+    """The figures of a work, and the libraries' versions."""
+    with ExitStack() as stack:
+        engines = [
+            stack.enter_context(closing(Engine(name, python, threads=threads))) for name, python in libraries.items()
+        ]
+        row = measure(work, engines, repeats)
+    check(work, row, threads)
+    return row, {engine.name: engine.version for engine in engines}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="torch=... or mxnet=...")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help=f"of {', '.join(LIBRARIES)}")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="of every library")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     if args.json and not Path(args.json).absolute().parent.is_dir():
         parser.error(f"--json {args.json}: there is no such folder")
-    if args.repeats < 1 or any("=" not in item for item in args.peer):
-        parser.error("--repeats must be 1 or more, and --peer NAME=PYTHON")
-    engines: list[Engine] = []
-    try:
-        for name, python in {"ringtrain": sys.executable, **peers(args.peer)}.items():
-            engines.append(Engine(name, python))
-        table = measure(engines, args.work, args.repeats)
-    finally:
-        for engine in engines:
-            engine.close()
-    show(table, engines)
+    unknown = [item for item in args.peer if "=" not in item or item.split("=", 1)[0] not in LIBRARIES]
+    if args.repeats < 1 or args.threads < 1 or unknown:
+        parser.error(
+            f"--repeats and --threads must be 1 or more, and --peer NAME=PYTHON, NAME of {', '.join(LIBRARIES)}"
+        )
+    libraries, table, versions = {"ringtrain": sys.executable, **peers(args.peer)}, {}, {}
+    for work in args.work:
+        table[work], versions = run(work, libraries, args.repeats, args.threads)
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {args.threads} thread(s) each; {said}")
+    show_times(table, list(versions))
+    show_memory({work: row for work, row in table.items() if work in NETWORKS}, list(versions))
     if args.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": 1}
-        versions = {e.name: e.version for e in engines}
-        Path(args.json).write_text(json.dumps({**machine, "versions": versions, "works": table}, indent=2) + "\n")
+        about = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": args.threads, "versions": versions}
+        Path(args.json).write_text(json.dumps({**about, "works": table}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

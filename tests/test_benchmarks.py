@@ -1,5 +1,6 @@
 """The benchmarks run, check their own results, and write what they say: small sizes, no claim about speed."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,23 +10,71 @@ from pathlib import Path
 
 import pytest
 
+import ringtrain as rt
+from ringtrain import nn
 from ringtrain.cli import mpiexec
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments):
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300)
+def run(*arguments, **variables):
+    command, environment = [sys.executable, *map(str, arguments)], os.environ | variables
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_training_step_writes_its_table(tmp_path):
-    out = run("benchmarks/training_step.py", "--work", "mlp", "tape-forward", "--repeats", 1, "--json", tmp_path / "f")
-    assert "mlp" in out and "tape-forward" in out
+def test_training_step_writes_its_tables(tmp_path):
+    options = ["--work", "mlp", "tape-forward", "--repeats", 1, "--threads", 2, "--json", tmp_path / "f"]
+    out = run("benchmarks/training_step.py", *options, PEERS=str(tmp_path))
+    times, memory = out.split("\n\n")
+    assert "2 thread(s)" in times and "tape-forward" in times and "tape" not in memory
     figures = json.loads((tmp_path / "f").read_text())
-    mlp = figures["works"]["mlp"]["ringtrain"]
-    assert mlp["seconds"] > 0 and mlp["last_loss"] < mlp["first_loss"]
+    assert figures["threads"] == 2 and figures["works"].keys() == {"mlp", "tape-forward"}
+    own, products = figures["works"]["mlp"]["ringtrain"], figures["works"]["mlp"]["products"]
+    assert own["seconds"] > 0 and own["last_loss"] < own["first_loss"]
+    assert own["parameters"] == 784 * 128 + 128 * 128 + 128 * 10 + 128 + 128 + 10
+    assert own["peak_bytes"] > own["step_bytes"] > 4 * 4 * own["parameters"]  # values, gradients, two of Adam's
+    assert f"{own['seconds'] * 1e3:.3f} ms" in times and f"{own['step_bytes'] / 2**20:.0f}\n" in memory
+    # forward and both gradients of each layer, but for the gradient of the images
+    assert products["flop"] == 2 * 128 * (2 * 784 * 128 + 3 * 128 * 128 + 3 * 128 * 10)
+    assert products["seconds"] > 0
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Import a module of the benchmarks."""
+    for folder in ("engines", ""):
+        monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / folder))
+    return importlib.import_module
+
+
+def test_products_are_those_of_the_step(module):
+    x = rt.zeros((5, 4, 9, 7), device="meta")
+    with module("products").Products() as products:
+        nn.Conv2d(4, 6, (3, 2), stride=2, padding=(1, 0), groups=2).to("meta")(x)  # to (5, 6, 5, 3)
+    rows = 5 * 5 * 3
+    assert products.found == {(2, rows, 12, 3): 1, (2, 12, rows, 3): 1}
+    with module("products").Products() as products:
+        sequence = rt.zeros((5, 4, 9), device="meta").requires_grad_()
+        nn.LSTM(9, 7, batch_first=True).to("meta")(sequence)
+    inputs = {(1, 20, 9, 28): 1, (1, 20, 28, 9): 1, (1, 9, 20, 28): 1}
+    states = {(1, 5, 7, 28): 4, (1, 5, 28, 7): 3, (1, 7, 20, 28): 1}  # nothing asks for the first state's gradient
+    assert products.found == inputs | states
+
+
+def test_training_step_compares_like_with_like(module):
+    check = module("training_step").check
+    good = {"parameters": 10, "first_loss": 2.0, "last_loss": 1.0, "cores": 1.0}
+    check("mlp", {"ringtrain": good, "torch": good, "products": {"seconds": 1.0}}, 1)
+    for change, message in [
+        ({"parameters": 11}, r"mlp: the networks are not the same, they have .*'torch': 11"),
+        ({"last_loss": 2.0}, r"torch does not learn on mlp: loss 2.0 -> 2.0"),
+        ({"last_loss": float("nan")}, r"torch does not learn on mlp"),
+        ({"cores": 1.9}, r"torch keeps 1.90 processors busy on mlp; it was to have 1 threads"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            check("mlp", {"ringtrain": good, "torch": good | change}, 1)
 
 
 def test_optimizers_writes_its_table(tmp_path):

@@ -41,12 +41,12 @@ def tape(backward):
         y.wait_to_read()
         return 0.0
 
-    return step
+    return step, {"parameters": w.size}
 
 
 def make(work):
     if work not in ("mlp", "cnn", "lenet", "tape-forward", "tape-forward-backward"):
-        raise NotImplementedError
+        raise NotImplementedError("Gluon has no such network here")
     if work.startswith("tape"):
         return tape(work == "tape-forward-backward")
     rng = np.random.RandomState(100)
@@ -71,7 +71,8 @@ def make(work):
         trainer.step(128)
         return float(loss.mean().asscalar())
 
-    return step
+    net(data[0][0])  # parameters get their shapes
+    return step, {"parameters": sum(p.data().size for p in net.collect_params().values())}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def make(work):
         optimizer.step()
         return float(params[0].detach().numpy()[0, 0])
 
-    return step
+    return step, {"parameters": sum(p.size for p in params)}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 from networks import IMAGES, SEQUENCES, network
+from products import timed
 from serve import serve
 
 import ringtrain as rt
@@ -24,15 +25,19 @@ def tape(backward):
             w.grad = None
         return 0.0
 
-    return step
+    return step, {"parameters": w.size}
 
 
 def make(work):
     if work.startswith("tape"):
         return tape(work == "tape-forward-backward")
+    work, products = work.removesuffix(" products"), work.endswith(" products")
     rt.seed(0)
     rng = np.random.default_rng(100)
     net = network(nn, nn.scaled_dot_product_attention, rt.arange(128), work)
+    if products:
+        dtype = "int64" if work in SEQUENCES else "float32"
+        return timed(net.to("meta"), rt.zeros((SEQUENCES | IMAGES)[work], dtype=dtype, device="meta"))
     if work in SEQUENCES:
         x, y = rng.integers(0, 256, (2, 4, *SEQUENCES[work]))
         data = [(rt.from_numpy(x[i]), rt.from_numpy(y[i].reshape(-1))) for i in range(4)]
@@ -56,7 +61,7 @@ def make(work):
         optimizer.step()
         return loss.item()
 
-    return step
+    return step, {"parameters": sum(p.size for p in net.parameters())}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def make(work):
         optimizer.step()
         return float(params[0].detach()[0, 0])
 
-    return step
+    return step, {"parameters": sum(p.numel() for p in params)}
 
 
 if __name__ == "__main__":

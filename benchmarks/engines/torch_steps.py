@@ -1,11 +1,13 @@
 """PyTorch's side of training_step.py."""
 
+import os
+
 import torch
 from networks import IMAGES, SEQUENCES, network
 from serve import serve
 from torch import nn
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 LINKS = 1000
 
 
@@ -23,7 +25,7 @@ def tape(backward):
             w.grad = None
         return 0.0
 
-    return step
+    return step, {"parameters": w.numel()}
 
 
 def make(work):
@@ -53,7 +55,7 @@ def make(work):
         optimizer.step()
         return loss.item()
 
-    return step
+    return step, {"parameters": sum(p.numel() for p in net.parameters())}
 
 
 if __name__ == "__main__":
