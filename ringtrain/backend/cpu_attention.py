@@ -1,6 +1,7 @@
-"""Attention on the CPU: block of queries by block of queries, so that no T x S array need exist.
+"""Attention on the CPU: block by block of some samples, heads and queries, so that no T x S array need exist.
 
-Where all scores together are small, their softmax is kept for backward; else a block's weights are computed again.
+What is done to a block's scores between the products finds them in the cache. Nothing of their size is kept: backward
+computes a block's weights again (Rabe and Staats 2021; Dao et al. 2022).
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ import numpy as np
 from .cpu_rows import by_rows
 from .threads import shared
 
-AT_ONCE = 1 << 21  # scores computed at a time, which a last-level cache holds
+AT_ONCE = 1 << 18  # scores computed at a time: what a core's own cache holds beside what they are made of
+_LEAST = 64  # queries of a causal block: fewer skip more keys, but make for slow products
 
 
-def _blocks(q: Any, s: int, causal: bool) -> Iterator[tuple[slice, int]]:
-    """Ranges of queries, and how many keys they look at."""
-    t = q.shape[3]
-    rows = max(1, AT_ONCE // max(1, q.shape[0] * q.shape[1] * q.shape[2] * s))
-    for start in range(0, t, rows):
-        stop = min(t, start + rows)
-        yield slice(start, stop), min(s, stop) if causal else s
+def _blocks(q: Any, s: int, causal: bool) -> Iterator[tuple[tuple, int]]:
+    """Indices of q (B, K, G, T, D) that take some of B, of K and of T, and how many keys those queries look at."""
+    b, kv, g, t, _ = q.shape
+    rows = min(t, max(1, AT_ONCE // (g * s)))
+    if causal:
+        rows = min(rows, max(_LEAST, t // 4))
+    heads = min(kv, max(1, AT_ONCE // (rows * g * s)))
+    samples = min(b, max(1, AT_ONCE // (heads * rows * g * s))) if heads == kv else 1
+    for i in range(0, b, samples):
+        for j in range(0, kv, heads):
+            for start in range(0, t, rows):
+                at = (slice(i, i + samples), slice(j, j + heads), slice(None), slice(start, min(t, start + rows)))
+                yield at, min(s, start + rows) if causal else s
 
 
 def _joined(block: Any) -> Any:
@@ -31,22 +39,25 @@ def _joined(block: Any) -> Any:
     return block.reshape(b, k, g * rows, n)
 
 
-def _of_block(mask: Any, rows: slice, keys: int) -> Any:
-    if mask.shape[-2] != 1:
-        mask = mask[..., rows, :]
-    return mask if mask.shape[-1] == 1 else mask[..., :keys]
+def _five_axes(mask: Any) -> Any:
+    return mask.reshape((1,) * (5 - mask.ndim) + mask.shape)
 
 
-def _weights(q: Any, k: Any, mask: Any, rows: slice, keys: int, causal: bool, scale: float) -> Any:
+def _of_block(mask: Any, at: tuple, keys: int) -> Any:
+    """A block's part of a mask of five axes, each as long as the scores' or 1."""
+    cuts = (*at, slice(keys))
+    return mask[tuple([cut if n > 1 else slice(None) for n, cut in zip(mask.shape, cuts, strict=True)])]
+
+
+def _weights(q: Any, k: Any, mask: Any, at: tuple, keys: int, causal: bool, scale: float) -> Any:
     """The softmax of a block's scores (B, K, G, rows, keys)."""
     from .rows import attend
 
-    b, kv, g, _, _d = q.shape
-    block = q[:, :, :, rows]
-    n = block.shape[3]
-    scores = np.matmul(_joined(block), k[:, :, :keys].swapaxes(-1, -2)).reshape(b, kv, g, n, keys)
+    queries = q[at]
+    n = queries.shape[3]
+    scores = np.matmul(_joined(queries), k[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
     if mask is not None:
-        part = _of_block(mask, rows, keys)
+        part = _of_block(_five_axes(mask), at, keys)
         if part.dtype == np.bool_:
             np.copyto(scores, -np.inf, where=~part)
         else:
@@ -55,7 +66,7 @@ def _weights(q: Any, k: Any, mask: Any, rows: slice, keys: int, causal: bool, sc
             scale = 1.0
     flat, factor = scores.reshape(-1, keys), scores.dtype.type(scale)
     # ranges of rows begin with a block's first query
-    shared(len(flat), n, lambda i, j: attend(flat[i:j], factor, rows.start, n, causal))
+    shared(len(flat), n, lambda i, j: attend(flat[i:j], factor, at[3].start, n, causal))
     return scores
 
 
@@ -68,42 +79,30 @@ class _Attention:
         return q.dtype in (np.float32, np.float64) and q.dtype == k.dtype == v.dtype and q.size > 0 and k.size > 0
 
     def forward(self, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) -> tuple[Any, Any]:
-        b, kv, g, t, _ = q.shape
-        s, e = v.shape[2:]
-        out = np.empty((b, kv, g, t, e), q.dtype)
-        blocks = list(_blocks(q, s, causal))
-        kept = None
-        for rows, keys in blocks:
-            weights = _weights(q, k, mask, rows, keys, causal, scale)
-            result = np.matmul(_joined(weights), v[:, :, :keys])
-            out[:, :, :, rows] = result.reshape(b, kv, g, -1, e)
-            if len(blocks) == 1:
-                kept = weights
-        return out, kept
+        out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))  # axes lie as the queries' do
+        for at, keys in _blocks(q, k.shape[2], causal):
+            weights = _weights(q, k, mask, at, keys, causal, scale)
+            out[at] = np.matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
+        return out, None
 
     def backward(
         self, grad: Any, needs: Any, residuals: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float
     ) -> list:
         from .rows import attend_back
 
-        kept = residuals
-        b, kv, g, _, d = q.shape
-        s = k.shape[2]
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
-        for rows, keys in _blocks(q, s, causal):
-            weights = kept if kept is not None else _weights(q, k, mask, rows, keys, causal, scale)
-            head = _joined(grad[:, :, :, rows])
-            flat = _joined(weights)
-            dv[:, :, :keys] += np.matmul(flat.swapaxes(-1, -2), head)
-            dscores = np.matmul(head, v[:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
+        for at, keys in _blocks(q, k.shape[2], causal):
+            weights, head = _weights(q, k, mask, at, keys, causal, scale), _joined(grad[at])
+            dv[at[:2]][:, :, :keys] += np.matmul(_joined(weights).swapaxes(-1, -2), head)
+            dscores = np.matmul(head, v[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
             by_rows(attend_back, weights.reshape(-1, keys), dscores.reshape(-1, keys))
             if dmask is not None:
-                part = _of_block(dmask, rows, keys)
+                part = _of_block(_five_axes(dmask), at, keys)
                 part += _summed(dscores, part.shape)
-            block = _joined(dscores)
-            dq[:, :, :, rows] = np.matmul(block, k[:, :, :keys]).reshape(b, kv, g, -1, d)
-            dk[:, :, :keys] += np.matmul(block.swapaxes(-1, -2), _joined(q[:, :, :, rows]))
+            flat = _joined(dscores)
+            dq[at] = np.matmul(flat, k[at[:2]][:, :, :keys]).reshape(dq[at].shape)
+            dk[at[:2]][:, :, :keys] += np.matmul(flat.swapaxes(-1, -2), _joined(q[at]))
         dq *= dq.dtype.type(scale)
         dk *= dk.dtype.type(scale)
         return [dq, dk, dv, dmask]
@@ -111,9 +110,8 @@ class _Attention:
 
 def _summed(x: Any, shape: tuple[int, ...]) -> Any:
     """x summed over the axes along which an array of this shape is broadcast to it."""
-    whole = (1,) * (x.ndim - len(shape)) + shape
-    axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, whole, strict=True)) if m == 1 and n != 1)
-    return (x.sum(axis=axes, keepdims=True) if axes else x).reshape(shape)
+    axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, shape, strict=True)) if m == 1 and n != 1)
+    return x.sum(axis=axes, keepdims=True) if axes else x
 
 
 KERNEL = _Attention()

@@ -69,9 +69,9 @@ def scaled_dot_product_attention(
     is_causal  a query looks at no later key than itself; both sequences begin at the same place
     scale      1 / sqrt(D) unless given
 
-    A row in which nothing may be looked at gives zeros (PyTorch gives NaN for a bool mask). Backward keeps a number for
-    each query, not T x S weights, once these would be large, and computes the weights again block by block
-    (Rabe and Staats 2021; Dao et al. 2022). Raises ValueError for shapes that do not fit, naming them.
+    A row in which nothing may be looked at gives zeros (PyTorch gives NaN for a bool mask). For backward a number
+    is kept for each query, not T x S weights, which are computed again block by block (Rabe and Staats 2021; Dao et al.
+    2022). The result's axes lie in memory as the query's do. Raises ValueError for shapes that do not fit, naming them.
     """
     _check(query, key, value)
     q, k, mask, scale = _in_groups(query, key, attn_mask, scale)

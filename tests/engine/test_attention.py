@@ -53,6 +53,8 @@ CASES = {
     "bool mask a batch": {"shape": (2, 4, 9, 4), "kv": (2, 8, 4, 4), "mask": made(2, 1, 1, 8, seed=9) > 0},
     "float mask a head": {"shape": (2, 4, 9, 4), "kv": (2, 8, 4, 4), "mask": made(4, 9, 8, seed=9)},
     "float mask whole": {"shape": (2, 4, 9, 4), "kv": (2, 8, 4, 4), "mask": made(2, 4, 9, 8, seed=9)},
+    "bool mask of keys": {"shape": (3, 4, 9, 4), "kv": (2, 8, 4, 4), "mask": made(8, seed=9) > -0.5},
+    "float mask of keys": {"shape": (3, 4, 9, 4), "kv": (2, 8, 4, 4), "mask": made(8, seed=9)},
     "nothing to look at": {"shape": (1, 2, 3, 4), "kv": (2, 5, 4, 4), "mask": np.arange(15).reshape(3, 5) > 4},
 }
 EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -72,12 +74,15 @@ def options(case):
     return {"attn_mask": case.get("mask"), "is_causal": case.get("causal", False), "scale": case.get("scale")}
 
 
-@pytest.fixture(params=["composed", "kernel", "kernel in blocks"])
+@pytest.fixture(params=["composed", "kernel", "some queries at a time", "some samples at a time"])
 def way(request, monkeypatch):
     if request.param == "composed":
         monkeypatch.setitem(BACKEND.kernels, "attention", None)
-    if request.param == "kernel in blocks":
-        monkeypatch.setattr(cpu_attention, "AT_ONCE", 100)
+    if request.param == "some queries at a time":
+        monkeypatch.setattr(cpu_attention, "AT_ONCE", 30)
+        monkeypatch.setattr(cpu_attention, "_LEAST", 2)
+    if request.param == "some samples at a time":
+        monkeypatch.setattr(cpu_attention, "AT_ONCE", 600)
 
 
 @EACH
@@ -126,7 +131,7 @@ def test_equals_pytorch(way, case):
     out = nn.scaled_dot_product_attention(*ours, **options(case))
     more = options(case)
     if more["attn_mask"] is not None:
-        more["attn_mask"] = torch.tensor(more["attn_mask"])
+        more["attn_mask"] = torch.tensor(np.atleast_2d(more["attn_mask"]))  # it takes no fewer axes
     wanted = torch.nn.functional.scaled_dot_product_attention(*theirs, enable_gqa=True, **more)
     np.testing.assert_allclose(out.detach().numpy(), wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
     head = made(*out.shape, seed=5)
@@ -153,6 +158,24 @@ def test_memory_does_not_grow_with_the_square_of_the_length():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 << 20
+
+
+def test_weights_are_not_kept_for_backward():
+    """Of 8 heads of 256 queries and keys they are 2 MiB, the output is 128 KiB."""
+    inputs = [rt.tensor(made(1, 8, 256, 16, seed=i, dtype="f4"), requires_grad=True) for i in range(3)]
+    nn.scaled_dot_product_attention(*inputs)
+    tracemalloc.start()
+    out = nn.scaled_dot_product_attention(*inputs)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert out.shape == (1, 8, 256, 16) and kept < 256 << 10
+
+
+def test_heads_go_back_where_the_queries_had_them_without_a_copy():
+    whole = [rt.from_numpy(made(2, 13, 6, 4, seed=i)) for i in range(3)]  # (B, T, H, D)
+    out = nn.scaled_dot_product_attention(*(x.swapaxes(1, 2) for x in whole))
+    joined = out.swapaxes(1, 2).reshape(2, 13, 24)
+    assert np.shares_memory(out.numpy(), joined.numpy())
 
 
 @pytest.mark.parametrize(
