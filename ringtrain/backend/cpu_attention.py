@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_matmul import add_matmul, matmul
 from .cpu_rows import by_rows
 from .threads import shared
 
@@ -55,7 +56,7 @@ def _weights(q: Any, k: Any, mask: Any, at: tuple, keys: int, causal: bool, scal
 
     queries = q[at]
     n = queries.shape[3]
-    scores = np.matmul(_joined(queries), k[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
+    scores = matmul(_joined(queries), k[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
     if mask is not None:
         part = _of_block(_five_axes(mask), at, keys)
         if part.dtype == np.bool_:
@@ -82,7 +83,7 @@ class _Attention:
         out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))  # axes lie as the queries' do
         for at, keys in _blocks(q, k.shape[2], causal):
             weights = _weights(q, k, mask, at, keys, causal, scale)
-            out[at] = np.matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
+            out[at] = matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
         return out, None
 
     def backward(
@@ -94,15 +95,15 @@ class _Attention:
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
         for at, keys in _blocks(q, k.shape[2], causal):
             weights, head = _weights(q, k, mask, at, keys, causal, scale), _joined(grad[at])
-            dv[at[:2]][:, :, :keys] += np.matmul(_joined(weights).swapaxes(-1, -2), head)
-            dscores = np.matmul(head, v[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
+            add_matmul(dv[at[:2]][:, :, :keys], _joined(weights).swapaxes(-1, -2), head)
+            dscores = matmul(head, v[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
             by_rows(attend_back, weights.reshape(-1, keys), dscores.reshape(-1, keys))
             if dmask is not None:
                 part = _of_block(_five_axes(dmask), at, keys)
                 part += _summed(dscores, part.shape)
             flat = _joined(dscores)
-            dq[at] = np.matmul(flat, k[at[:2]][:, :, :keys]).reshape(dq[at].shape)
-            dk[at[:2]][:, :, :keys] += np.matmul(flat.swapaxes(-1, -2), _joined(q[at]))
+            dq[at] = matmul(flat, k[at[:2]][:, :, :keys]).reshape(dq[at].shape)
+            add_matmul(dk[at[:2]][:, :, :keys], flat.swapaxes(-1, -2), _joined(q[at]))
         dq *= dq.dtype.type(scale)
         dk *= dk.dtype.type(scale)
         return [dq, dk, dv, dmask]

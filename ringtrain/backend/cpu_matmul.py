@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .layout import address
 from .threads import shared
 
 ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
+ENOUGH_EACH = 1 << 17  # the same for each of a stack of matrices
 SHARED = 1 << 22  # multiply-adds from which waking other threads pays
 NARROW = 16  # rows or columns below which most of a tile would be empty
 
@@ -32,8 +34,58 @@ def _contiguous_one_way(x: Any) -> bool:
     return (columns == size and rows >= size) or (rows == size and columns >= size)
 
 
+def _stack_suits(a: Any, b: Any) -> bool:
+    """The same for stacks of matrices (..., m, k) and (..., k, n) with as many axes."""
+    if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+        return False
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    if min(m, n) < NARROW or m * n * k < ENOUGH_EACH or b.shape[-2] != k or not a.size or not available():
+        return False
+    return all(_contiguous_one_way(x[(0,) * (x.ndim - 2)]) for x in (a, b))
+
+
+@lru_cache(256)
+def _distances(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    """How far from the first each of a stack lies."""
+    out = np.zeros(1, np.int64)
+    for n, stride in zip(shape, strides, strict=True):
+        out = (out[:, None] + np.arange(n) * stride).reshape(-1)
+    return out
+
+
+def add_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """out += a @ b for stacks of matrices, in place."""
+    if out.dtype == a.dtype and out.strides[-1] == out.itemsize and _stack_suits(a, b):
+        _stacked(out, a, b, 1)
+    else:
+        out += np.matmul(a, b)
+
+
+def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndarray:
+    from .gemm import gemms
+    from .vectors import BYTES
+
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    tables = [_distances(x.shape[:-2], x.strides[:-2]) for x in (a, b, out)]
+    nothing = np.zeros(n + 2 * BYTES, a.dtype)
+    start = address(out) if add else address(nothing)
+
+    def some(first: int, last: int) -> None:
+        at, b_at, c_at = (table[first:last] for table in tables)
+        gemms(
+            *(a.dtype.type(0), m, n, k, address(a), at, *a.strides[-2:], address(b), b_at, *b.strides[-2:]),
+            *(start, add, address(out), c_at, out.strides[-2]),
+        )
+
+    count = len(tables[0])
+    shared(count, 1 if count * m * n * k >= SHARED else count, some)
+    return out
+
+
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """a @ b (+ bias, one number a column): a (..., m, k), b (k, n) or what broadcasts with a as NumPy's matmul does."""
+    if bias is None and _stack_suits(a, b):
+        return _stacked(np.empty((*a.shape[:-1], b.shape[-1]), a.dtype), a, b, 0)
     if a.ndim > 2 and b.ndim == 2 and not a.flags.c_contiguous:
         a = np.ascontiguousarray(a)  # NumPy would multiply matrix by matrix
     if not _suits(a, b):

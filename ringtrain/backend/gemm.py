@@ -148,3 +148,11 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
         keep(used)
     keep(room)
     keep(strip)
+
+
+@jit
+def gemms(zero, m, n, k, a, a_at, a_row, a_col, b, b_at, b_row, b_col, start, moves, c, c_at, c_row):
+    """`gemm` for matrices a_at, b_at and c_at from the first; `start` lies as far from each result."""
+    for i in range(len(c_at)):
+        left, right, to = a + a_at[i], b + b_at[i], c + c_at[i]
+        gemm(zero, m, n, k, left, a_row, a_col, right, b_row, b_col, 0, start + moves * c_at[i], moves, to, c_row)

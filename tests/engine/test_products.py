@@ -33,6 +33,7 @@ def matrix(rng, m, n, dtype, layout):
 def tiles(monkeypatch):
     """Tiles for everything that could have them, however small."""
     monkeypatch.setattr(cpu_matmul, "ENOUGH", 0)
+    monkeypatch.setattr(cpu_matmul, "ENOUGH_EACH", 0)
     monkeypatch.setattr(cpu_matmul, "NARROW", 1)
 
 
@@ -79,6 +80,28 @@ def test_products_with_more_axes_and_what_is_left_to_numpy(tiles, rng):
     assert mixed.dtype == np.float64
     with pytest.raises(ValueError, match="mismatch"):
         cpu_matmul.matmul(a, np.ones((8, 11)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_stacks_of_matrices(dtype, thread_count, tiles, rng):
+    whole = rng.standard_normal((3, 21, 4, 40)).astype(dtype)  # samples, places, heads, numbers
+    a, b = whole[..., :17].swapaxes(1, 2), whole[..., 20:39].swapaxes(1, 2)  # (3, 4, 21, ...)
+    for left, right in (
+        (a, b.swapaxes(-1, -2)[:, :, :17]),
+        (a.swapaxes(-1, -2), b),
+        (a[:, :2], a[:, 2:].swapaxes(2, 3)),
+    ):
+        assert cpu_matmul._stack_suits(left, right)
+        want = left.astype(np.longdouble) @ right
+        limit = bound(dtype, abs(left).astype(np.longdouble) @ abs(right), left.shape[-1] + 1)
+        assert (abs(cpu_matmul.matmul(left, right) - want) <= limit).all()
+        out = rng.standard_normal((*want.shape[:-1], want.shape[-1] + 3)).astype(dtype)[..., 1:-2]
+        before = out.astype(np.longdouble)
+        cpu_matmul.add_matmul(out, left, right)
+        assert (abs(out - before - want) <= limit + EPS[dtype] * abs(before) * 2).all()
+    assert cpu_matmul.matmul(a, b[:1].swapaxes(-1, -2)[:, :, :17]).shape == (3, 4, 21, 21)  # NumPy's: these broadcast
+    with pytest.raises(ValueError, match="mismatch"):
+        cpu_matmul.matmul(a, b)
 
 
 def test_infinities_stay_where_they_are(tiles, rng):

@@ -28,9 +28,7 @@ OPTIONS = [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": Fa
 
 def batches(sizes, plane, dtype=np.float64, *seed):
     """Every rank's, with means and spreads of their own, known on all ranks."""
-    return [
-        (normal((sizes(r), C, *plane), 11, r, *seed) * (r + 1) + r).astype(dtype) for r in range(rt.size())
-    ]
+    return [(normal((sizes(r), C, *plane), 11, r, *seed) * (r + 1) + r).astype(dtype) for r in range(rt.size())]
 
 
 def layers(dtype=np.float64, **options):
