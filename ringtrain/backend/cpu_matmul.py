@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,27 @@ ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
 ENOUGH_EACH = 1 << 17  # the same for each of a stack of matrices
 SHARED = 1 << 22  # multiply-adds from which waking other threads pays
 NARROW = 16  # rows or columns below which most of a tile would be empty
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@cache
+def _loops() -> tuple[Any, Any, int]:
+    """The compiled loops for a product and for a stack of them, and how many rows one tile has."""
+    from .gemm import gemm, gemms
+    from .tile import ROWS
+
+    return gemm, gemms, ROWS
+
+
+@lru_cache(64)
+def _zeros(n: int, dtype: Any) -> np.ndarray:
+    """What the sums of n columns begin with where nothing is added."""
+    return np.zeros(n, dtype)
 
 
 def _suits(a: Any, b: Any) -> bool:
     """Whether a product of these is one that the tiles are for: large, of one dtype, rows or columns contiguous."""
-    if b.ndim != 2 or a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+    if b.ndim != 2 or a.dtype is not b.dtype or a.dtype not in _FLOATS:
         return False
     (k, n), m = b.shape, a.size // max(1, a.shape[-1])
     if m < NARROW or n < NARROW or m * n * k < ENOUGH or a.shape[-1] != k or not available():
@@ -36,7 +52,7 @@ def _contiguous_one_way(x: Any) -> bool:
 
 def _stack_suits(a: Any, b: Any) -> bool:
     """The same for stacks of matrices (..., m, k) and (..., k, n) with as many axes."""
-    if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+    if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype or a.dtype not in _FLOATS:
         return False
     (m, k), n = a.shape[-2:], b.shape[-1]
     if min(m, n) < NARROW or m * n * k < ENOUGH_EACH or b.shape[-2] != k or not a.size or not available():
@@ -62,12 +78,10 @@ def add_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndarray:
-    from .gemm import gemms
-    from .vectors import BYTES
-
+    _, gemms, _ = _loops()
     (m, k), n = a.shape[-2:], b.shape[-1]
     tables = [_distances(x.shape[:-2], x.strides[:-2]) for x in (a, b, out)]
-    nothing = np.zeros(n + 2 * BYTES, a.dtype)
+    nothing = _zeros(n, a.dtype)
     start = address(out) if add else address(nothing)
 
     def some(first: int, last: int) -> None:
@@ -93,10 +107,7 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
         if bias is not None:
             out += bias
         return out
-    from .gemm import gemm
-    from .tile import ROWS
-    from .vectors import BYTES
-
+    gemm, _, grain = _loops()
     shape = (*a.shape[:-1], b.shape[1])
     if a.ndim != 2:
         a = a.reshape(-1, a.shape[-1])
@@ -105,7 +116,7 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
         # the many rows of both are read best whole, as those of the left are
         return np.ascontiguousarray(matmul(b.T, a.T).T)
     out = np.empty((m, n), a.dtype)
-    start = np.zeros(n + 2 * BYTES, a.dtype) if bias is None else np.ascontiguousarray(bias)
+    start = _zeros(n, a.dtype) if bias is None else np.ascontiguousarray(bias)
     left, right, row, there = address(a), address(b), a.strides[0], address(out)
 
     def rows(first: int, last: int) -> None:
@@ -114,5 +125,5 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
             *(address(start), 0, there + first * out.strides[0], out.strides[0]),
         )
 
-    shared(m, ROWS if m * n * k >= SHARED else m, rows)
+    shared(m, grain if m * n * k >= SHARED else m, rows)
     return out.reshape(shape)

@@ -87,17 +87,16 @@ def _loop_3(rule: Callable, version: str) -> Callable:
 
 _LOOPS = [_loop_1, _loop_2, _loop_3]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 class _Pointwise:
     """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order of axes."""
 
     def accepts(self, arrays: list) -> bool:
         last = arrays[-1]
-        return (
-            last.dtype in (np.float32, np.float64)
-            and all(a.dtype == last.dtype and a.shape == last.shape for a in arrays)
-            and dense(last)
-        )
+        dtype, shape = last.dtype, last.shape
+        return dtype in _FLOATS and all(a.dtype is dtype and a.shape == shape for a in arrays) and dense(last)
 
     def __call__(self, rule: Callable, arrays: list, numbers: list) -> Any:
         last = arrays[-1]  # of a vjp an input or output of its op; before it is the gradient, in whatever layout

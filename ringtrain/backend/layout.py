@@ -34,6 +34,8 @@ def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndar
 
 def flat(x: np.ndarray) -> np.ndarray:
     """The elements of a dense array in the order in which they lie; a view."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
     order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
     return x.transpose(order).reshape(-1)
 
