@@ -150,6 +150,7 @@ def test_sixteen_bits(dtype):
     np.testing.assert_allclose(out.detach().astype(np.float64).numpy(), exact, atol=0.05)
 
 
+@pytest.mark.cpu
 def test_memory_does_not_grow_with_the_square_of_the_length():
     """2,048 queries and keys of 8 heads: all weights would take 128 MiB."""
     inputs = [rt.tensor(made(1, 8, 2048, 16, seed=i, dtype="f4"), requires_grad=True) for i in range(3)]
