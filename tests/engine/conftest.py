@@ -38,17 +38,8 @@ COVERED_ELSEWHERE |= {"unique", "bincount", "searchsorted", "nonzero", "argwhere
 COVERED_ELSEWHERE |= {"tril_indices", "triu_indices", "float_power", "logspace", "rand_like", "randn_like"}
 COVERED_ELSEWHERE |= {"multinomial", "gumbel_softmax"}
 COVERED_ELSEWHERE |= {"rnn", "lstm", "gru", "ctc_loss", "sinusoids"}
-NOT_OPS = {
-    "Tensor",
-    "tensor",
-    "from_numpy",
-    "Function",
-    "backward",
-    "grad",
-    "gradcheck",
-    "seed",
+NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
     "set_default_device",
-} | {
     "enable_grad",
     "is_grad_enabled",
     "no_grad",
