@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backend import of
 from ..dtypes import is_float
-from ..tensor import Tensor, raw, wrap
+from ..tensor import Tensor, beside, raw, wrap
 from .define import op
 from .elementwise import sigmoid
 from .elementwise import softplus as _softplus
@@ -160,13 +160,14 @@ def nll_loss(
 
 
 def same_shape(name: str, prediction: Tensor, target: Any) -> Any:
-    """The target, integers and booleans in the prediction's dtype.
+    """The target beside the prediction, integers and booleans in its dtype.
 
     Raises where it has not the prediction's shape: broadcasting here is nearly always a mistake.
     """
     shape = getattr(target, "shape", ())
     if prediction.shape != shape:
         raise ValueError(f"{name}: prediction {prediction.shape} and target {shape} differ in shape")
+    target = beside(prediction, target)
     if hasattr(target, "dtype") and not is_float(target.dtype) and is_float(prediction.dtype):
         return target.astype(prediction.dtype)
     return target
@@ -226,7 +227,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         losses = _softplus(logits) - logits * target
     else:
-        losses = logits * (1.0 - target) + _softplus(-logits) * (target * (raw(pos_weight) - 1.0) + 1.0)
+        losses = logits * (1.0 - target) + _softplus(-logits) * (target * (beside(logits, raw(pos_weight)) - 1.0) + 1.0)
     return reduced(losses if weight is None else losses * raw(weight), reduction)
 
 
