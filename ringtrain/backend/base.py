@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Backend", "get", "knows", "of", "register", "set_default_device"]
+__all__ = ["Backend", "get", "knows", "of", "register", "set_default_device", "using"]
 
 
 class Backend:
@@ -108,6 +108,11 @@ def of(array: Any) -> Backend:
 def knows(array: Any) -> bool:
     """Whether something is an array of a loaded backend."""
     return type(array) in _by_type
+
+
+def using(xp: Any) -> Backend:
+    """The loaded backend with values whose array library is xp."""
+    return next(backend for backend in _by_name.values() if backend.xp is xp and not backend.abstract)
 
 
 def get(device: str | None) -> tuple[Backend, int | None]:

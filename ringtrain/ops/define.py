@@ -94,7 +94,7 @@ def pointwise(rule: Callable) -> Callable:
 
 def special(name: str) -> Callable:
     """The forward function of a special function, which array libraries keep elsewhere than NumPy's names."""
-    return lambda xp, x: (backends.of(x) if backends.knows(x) else backends.get(None)[0]).special(name)(x)
+    return lambda xp, x: backends.using(xp).special(name)(x)
 
 
 def composed_widely(function: Callable) -> Callable:

@@ -36,6 +36,8 @@ def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
     # a^b log a; 0 where a is 0 (PyTorch's convention), without the logarithm of 0
+    if not hasattr(a, "shape"):
+        return xp.zeros_like(g) if a == 0 else g * out * (math.log(a) if a > 0 else math.nan)
     return xp.where(a == 0, 0.0, g * out * xp.log(xp.where(a == 0, 1.0, a)))
 
 

@@ -88,7 +88,7 @@ copysign = binary(
 
 def _sign_of(xp: Any, x: Any) -> Any:
     """1 or -1, and the sign that a zero has."""
-    return xp.where(xp.signbit(x), -1.0, 1.0).astype(x.dtype)
+    return xp.where(xp.signbit(x), -1.0, 1.0).astype(x.dtype) if hasattr(x, "dtype") else math.copysign(1.0, x)
 
 
 left_shift = binary("left_shift", lambda a, b: a << b)

@@ -44,8 +44,11 @@ SCHEDULES = {
     "cyclic by step": (
         "CyclicLR",
         {
-            "base_lr": 0.1, "max_lr": 0.5, "step_size_up": 4,
-            "scale_fn": lambda n: 1 / (n + 1), "scale_mode": "iterations",
+            "base_lr": 0.1,
+            "max_lr": 0.5,
+            "step_size_up": 4,
+            "scale_fn": lambda n: 1 / (n + 1),
+            "scale_mode": "iterations",
         },
     ),
     "multiplicative": ("MultiplicativeLR", {"lr_lambda": lambda n: 1 - 1 / (n + 1)}),

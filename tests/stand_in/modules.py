@@ -49,7 +49,9 @@ def _by_method(name):
         if not isinstance(a, ndarray):
             raise TypeError(f"cupy.{name} wants a cupy.ndarray; got {type(a)}")
         names = {"a_min": "min", "a_max": "max"}
-        return getattr(a, name)(**{names.get(k, k): v for k, v in arguments.items()})
+        a = a.copy() if name == "sort" else a  # whose method sorts in place
+        made = getattr(a, name)(**{names.get(k, k): v for k, v in arguments.items()})
+        return a if made is None else made
 
     return function
 
@@ -130,6 +132,10 @@ def _found(prefix, name):
     return _function(name, {"matmul": _matmul, "einsum": _einsum}.get(name) or getattr(np, name))
 
 
+def _where(condition, x, y):
+    return ufunc("where", np.where)(condition.astype(bool, copy=False), x, y)
+
+
 def _asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     return put(a, dtype, bool(copy))
 
@@ -186,7 +192,7 @@ cupy = _module(
     array=lambda obj, dtype=None, copy=True: put(obj, dtype, copy),
     ascontiguousarray=_ascontiguousarray,
     asnumpy=lambda a, *args, **kwargs: a.get(*args, **kwargs),
-    where=ufunc("where", np.where),
+    where=_where,
     result_type=_result_type,
 )
 special = _module("cupyx.scipy.special")
@@ -209,13 +215,15 @@ def installed():
 
     ours = dict(zip(MODULES, (cupy, cuda, linalg, cupyx, scipy, special), strict=True))
     before = {name: sys.modules.get(name) for name in (*ours, "ringtrain.backend.cupy_")}
+    kinds, names = dict(base._by_type), dict(base._by_name)
     sys.modules.update(ours)
     sys.modules.pop("ringtrain.backend.cupy_", None)
     try:
         yield cupy
     finally:
-        base._by_name.pop("cuda", None)
-        base._by_type.pop(ndarray, None)
+        for registry, entries in ((base._by_type, kinds), (base._by_name, names)):
+            registry.clear()
+            registry.update(entries)
         for name, module in before.items():
             sys.modules.pop(name, None)
             if module is not None:
