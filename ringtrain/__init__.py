@@ -3,6 +3,7 @@
 from . import backend, checkpoint, data, distributed, linalg, metrics, nn, onnx, ops, optim, profiler, random
 from .anomaly import AnomalyError, detect_anomaly
 from .autograd import enable_grad, is_grad_enabled, no_grad
+from .backend import set_default_device
 from .backward import backward, grad
 from .distributed import (
     Average,

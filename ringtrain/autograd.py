@@ -75,7 +75,8 @@ class Node:
         """The saved arrays as tensors that know their place in the graph."""
         values = list(saved)
         for k, i in enumerate(self.plan.arrays):
-            if not hasattr(saved[k], "shape"):
+            constant = i is not None and self.edges[i] is None
+            if not hasattr(saved[k], "shape") or (constant and isinstance(saved[k], np.generic)):
                 continue
             t = values[k] = wrap(saved[k])
             t._version = self.cells[k]
@@ -232,6 +233,8 @@ class Op:
             raise TypeError(f"{self.name} has no option {unknown}; it has {list(self.defaults)}")
         arrays = [x._data if isinstance(x, Tensor) else np.asarray(x) if type(x) is list else x for x in inputs]
         backend = _backend_of(arrays)
+        if backend.waits:
+            arrays = together(backend, arrays, inputs)
         try:
             if backend.abstract:
                 result = self.infer(arrays, attributes)
@@ -274,14 +277,30 @@ class Op:
 
 
 def _backend_of(arrays: list) -> backends.Backend:
-    """The one backend of the arrays among the inputs: the meta one if it is among them, NumPy's if all are scalars."""
+    """The backend of an op's inputs: the meta one if it is among them, the default one if all are scalars."""
     found = None
     for a in arrays:
         if type(a) is MetaArray:
             return backends.of(a)
-        if found is None and hasattr(a, "shape") and not isinstance(a, np.generic):
+        if type(a) is np.ndarray:
+            found = found or backends.of(a)
+        elif hasattr(a, "shape") and not isinstance(a, np.generic):
             found = backends.of(a)
-    return found or backends.get("cpu")[0]
+    return found or backends.get(None)[0]
+
+
+def together(backend: backends.Backend, arrays: list, inputs: Sequence = ()) -> list:
+    """An op's inputs on the device that one of them is on: NumPy's arrays are constants and go there.
+
+    Raises TypeError where a tensor is elsewhere: those are moved by who made them.
+    """
+    for x in inputs:
+        if isinstance(x, Tensor) and type(x._data) is np.ndarray:
+            raise TypeError(
+                f"{describe(x)} is on device 'cpu', another tensor on '{backend.place(None)}'; "
+                "move it with x.to(device)"
+            )
+    return [backend.asarray(a) if type(a) is np.ndarray else a for a in arrays]
 
 
 def explained(error: Exception, name: str, arrays: Sequence) -> Exception:
@@ -307,7 +326,7 @@ def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: t
     for i in plan.arrays:
         source = first if i is None else inputs[i]
         cells.append(source._version if isinstance(source, Tensor) else UNCHANGED)
-        saved.append(source._data if isinstance(source, Tensor) else source)
+        saved.append(source._data if i is None else arrays[i])
     for key in plan.extras:
         if isinstance(key, str):
             saved.append(attributes[key] if key in attributes else op.defaults[key])

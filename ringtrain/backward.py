@@ -244,8 +244,8 @@ def _head(t: Tensor, g: Any, create: bool) -> Any:
             )
         g = t.backend.xp.ones(data.shape, data.dtype)
     array = raw(g)
-    if not hasattr(array, "shape"):
-        array = g = t.backend.xp.asarray(array, data.dtype)
+    if not isinstance(g, Tensor):  # of the host's
+        array = g = t.backend.asarray(array, None if hasattr(array, "shape") else data.dtype)
     if array.shape != data.shape:
         raise ValueError(f"the gradient's shape {array.shape} is not the tensor's, {data.shape}")
     if array.dtype != data.dtype:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .backward import grad
-from .tensor import Tensor, from_numpy
+from .tensor import Tensor, tensor
 
 __all__ = ["gradcheck"]
 
@@ -55,7 +55,8 @@ def _fresh(xs: Sequence[Tensor], varied: Sequence[int], steps: Sequence[np.ndarr
     points = [x.detach() for x in xs]
     for i, k in enumerate(varied):
         values = xs[k].detach().numpy()
-        points[k] = from_numpy(values + h * steps[i] if steps is not None else values.copy()).requires_grad_()
+        moved = values + h * steps[i] if steps is not None else values
+        points[k] = tensor(moved, moved.dtype, xs[k].device, requires_grad=True)
     return points
 
 
@@ -64,9 +65,9 @@ def _scalar(result: Any, weights: list[np.ndarray], rng: np.random.Generator) ->
     outs = list(result) if isinstance(result, (tuple, list)) else [result]
     if not weights:
         weights += [rng.standard_normal(out.shape) for out in outs]
-    total: Any = from_numpy(np.zeros(()))
+    total: Any = 0.0
     for out, w in zip(outs, weights, strict=True):
-        total = total + (out * w).sum()
+        total = (out * w).sum() + total
     return total
 
 

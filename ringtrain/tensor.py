@@ -17,7 +17,7 @@ from . import backend as backends
 from .dtypes import BFLOAT16, is_float
 from .leaf import Leaf
 
-__all__ = ["Leaf", "Tensor", "describe", "from_numpy", "is_float", "raw", "share", "tensor", "wrap"]
+__all__ = ["Leaf", "Tensor", "beside", "describe", "from_numpy", "is_float", "raw", "share", "tensor", "wrap"]
 
 _ndarray = np.ndarray
 
@@ -144,7 +144,7 @@ class Tensor:
         if value is None:
             node.grad = None
             return
-        array = raw(value)
+        array = beside(self, raw(value))
         if array.shape != node.shape or array.dtype != node.dtype:
             raise ValueError(f"a gradient of {describe(array)} does not fit a tensor of {describe(self._data)}")
         node.grad = None
@@ -335,7 +335,7 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     given = raw(data)
     if not backends.knows(given):  # np.array copies, whatever the object shares its memory with
         nested = isinstance(given, (list, tuple)) and any(isinstance(x, Tensor) for x in given)
-        data = np.array([raw(x) for x in given] if nested else given)
+        data = np.array([_on_host(x) for x in given] if nested else given)
     else:
         source = backends.of(given)
         data = given if source is target or target.abstract else source.to_numpy(given)
@@ -345,6 +345,15 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
         dtype = np.float32
     array = target.asarray(data, dtype, index)
     return Tensor(array.copy() if array is given else array, requires_grad)
+
+
+def _on_host(value: Any) -> Any:
+    return value.backend.to_numpy(value._data) if isinstance(value, Tensor) else value
+
+
+def beside(x: Tensor, value: Any) -> Any:
+    """A NumPy array as one on the device of x; anything else as it is."""
+    return x.backend.asarray(value) if type(value) is _ndarray and x.backend.waits else value
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

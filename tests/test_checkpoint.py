@@ -16,6 +16,8 @@ import pytest
 import ringtrain as rt
 from ringtrain import checkpoint, nn, optim, random
 
+from .arrays import on_host
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,12 +33,12 @@ class Net(nn.Module):
 
     def __init__(self, shift=0.0):
         rng = np.random.default_rng(0)
-        self.matrix = nn.Parameter((rng.standard_normal((13, 17)) + shift).astype(np.float32))
-        self.brain = nn.Parameter((rng.standard_normal((3, 5)) + shift).astype(ml_dtypes.bfloat16))
-        self.half = nn.Parameter((rng.standard_normal(7) + shift).astype(np.float16))
-        self.double = nn.Parameter(rng.standard_normal((4, 4)) + shift)
-        self.scalar = nn.Parameter(np.array(1.0 + shift))
-        self.nothing = nn.Parameter(np.zeros((0, 3), np.float32))
+        self.matrix = nn.Parameter(rt.from_numpy((rng.standard_normal((13, 17)) + shift).astype(np.float32)))
+        self.brain = nn.Parameter(rt.from_numpy((rng.standard_normal((3, 5)) + shift).astype(ml_dtypes.bfloat16)))
+        self.half = nn.Parameter(rt.from_numpy((rng.standard_normal(7) + shift).astype(np.float16)))
+        self.double = nn.Parameter(rt.from_numpy(rng.standard_normal((4, 4)) + shift))
+        self.scalar = nn.Parameter(rt.from_numpy(np.array(1.0 + shift)))
+        self.nothing = nn.Parameter(rt.from_numpy(np.zeros((0, 3), np.float32)))
         self.turned = rt.from_numpy((rng.standard_normal((5, 6)) + shift).T)
         self.strided = rt.from_numpy(np.arange(20, dtype=np.int64)[::3] + int(shift))
         self.flags = rt.from_numpy(np.array([True, False, shift > 0]))
@@ -57,9 +59,9 @@ def trained(shift=0.0, steps=3, lr=0.1):
 
 
 def everything(net, optimizer):
-    arrays = {name: np.array(a) for name, a in net.state_dict().items()}
+    arrays = {name: on_host(a) for name, a in net.state_dict().items()}
     for number, entry in optimizer.state_dict()["state"].items():
-        arrays |= {f"{number}.{slot}": np.array(value) for slot, value in entry.items()}
+        arrays |= {f"{number}.{slot}": on_host(value) for slot, value in entry.items()}
     return arrays
 
 
@@ -93,7 +95,7 @@ def test_a_model_alone(tmp_path):
     other, its_adam = trained(shift=3.0)
     assert checkpoint.load(tmp_path / "c", other) == {"step": 0}
     assert_same(
-        {n: np.array(a) for n, a in other.state_dict().items()}, {n: np.array(a) for n, a in net.state_dict().items()}
+        {n: on_host(a) for n, a in other.state_dict().items()}, {n: on_host(a) for n, a in net.state_dict().items()}
     )
     before = everything(*trained(shift=3.0))
     other, its_adam = trained(shift=3.0)
@@ -118,7 +120,7 @@ def test_another_model_is_named_whole_and_nothing_changes(tmp_path):
     small = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     checkpoint.save(path, small, optim.SGD(small.parameters()))
     other = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5), nn.Linear(5, 1))
-    before = {n: a.copy() for n, a in other.state_dict().items()}
+    before = {n: on_host(a) for n, a in other.state_dict().items()}
     with pytest.raises(ValueError) as caught:
         checkpoint.load(path, other)
     lines = [line.strip() for line in str(caught.value).splitlines()]
@@ -129,7 +131,7 @@ def test_another_model_is_named_whole_and_nothing_changes(tmp_path):
         "mis-shaped 1.weight: the model has float32[5, 4], the state float32[2, 4]",
         "mis-shaped 1.bias: the model has float32[5], the state float32[2]",
     }
-    assert_same(dict(other.state_dict()), before)
+    assert_same({n: on_host(a) for n, a in other.state_dict().items()}, before)
 
 
 def test_another_optimiser_changes_nothing(tmp_path):
@@ -189,7 +191,7 @@ def test_anything_that_reads_safetensors_reads_it(tmp_path):
     checkpoint.save(tmp_path / "c.safetensors", net, adam)
     tensors = load_file(tmp_path / "c.safetensors")
     np.testing.assert_array_equal(tensors["model.matrix"], net.matrix.detach().numpy())
-    np.testing.assert_array_equal(tensors["optimizer.0.exp_avg"], adam.state_dict()["state"][0]["exp_avg"])
+    np.testing.assert_array_equal(tensors["optimizer.0.exp_avg"], on_host(adam.state_dict()["state"][0]["exp_avg"]))
 
 
 # --- crashes ---------------------------------------------------------------------------------------------

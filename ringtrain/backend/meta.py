@@ -50,7 +50,7 @@ class MetaBackend(Backend):
     def device(self, array: Any) -> str:
         return "meta"
 
-    def asarray(self, data: Any, dtype: Any = None, index: int = 0) -> MetaArray:
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> MetaArray:
         if not isinstance(data, MetaArray):
             data = np.asarray(data)
         return MetaArray(data.shape, dtype or data.dtype)

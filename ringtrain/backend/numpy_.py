@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .base import Backend, register
+from .base import Backend, knows, of, register
 from .jit import available
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
@@ -56,13 +57,21 @@ class NumpyBackend(Backend):
     def device(self, array: Any) -> str:
         return "cpu"
 
-    def asarray(self, data: Any, dtype: Any = None, index: int = 0) -> np.ndarray:
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> np.ndarray:
         if index:
             raise ValueError(f"device 'cpu:{index}' does not exist; the CPU is one device, 'cpu'")
-        return np.asarray(data, dtype)
+        return np.asarray(of(data).to_numpy(data) if knows(data) else data, dtype)
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def special(self, name: str) -> Callable:
+        from . import cpu_special
+
+        return getattr(cpu_special, name)
+
+    def scatter(self, out: np.ndarray, index: Any, values: Any, how: str) -> None:
+        getattr(np, how).at(out, index, values)
 
 
 BACKEND = register(NumpyBackend(), np.ndarray)

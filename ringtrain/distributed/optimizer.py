@@ -18,8 +18,9 @@ import numpy as np
 import collectives
 from collectives import Average, Sum
 
+from ..backend import Backend
 from ..optim import Optimizer
-from ..optim.flat import Bucket
+from ..optim.flat import Allocator, Bucket
 from ..tensor import Tensor
 from .state import must_agree
 
@@ -44,7 +45,8 @@ class _Shipment:
     def send(self, op: Any, wait: bool = False) -> None:
         """Sends the bucket, in the background unless told to wait for the result here."""
         self.bucket.adopt_gradients()
-        self.flags[...] = self.bucket.present()
+        backend = self.bucket.backend
+        self.flags[...] = backend.asarray(np.array(self.bucket.present(), self.flags.dtype))
         self.bucket.complete()
         if wait:
             collectives.allreduce_(self.array, op, name=self.name)
@@ -55,7 +57,7 @@ class _Shipment:
         """Waits, and takes gradients that other ranks had as this rank's own."""
         if self.handle is not None:
             self.handle.wait()
-        self.bucket.mark(self.flags > 0)
+        self.bucket.mark(self.bucket.backend.to_numpy(self.flags > 0))
 
     def reset(self) -> None:
         self.missing = len(self.bucket.params)
@@ -209,11 +211,12 @@ class DistributedOptimizer:
         return f"DistributedOptimizer({self.optimizer!r}, ranks={collectives.size()})"
 
 
-def _allocator(buffers: list[Any], flags: int) -> Callable[[int, np.dtype], Any]:
-    """Gradient buffers with room for the flags behind them, in memory that the ranks of a host share."""
+def _allocator(buffers: list[Any], flags: int) -> Allocator:
+    """Gradient buffers with room for the flags behind them; on the CPU in memory that the ranks of a host share."""
 
-    def allocate(count: int, dtype: np.dtype) -> Any:
-        buffer = collectives.empty(count + flags, dtype)
+    def allocate(count: int, dtype: np.dtype, backend: Backend) -> Any:
+        shared = backend.name == "cpu"
+        buffer = collectives.empty(count + flags, dtype) if shared else backend.xp.empty(count + flags, dtype)
         buffer[...] = 0
         buffers.append(buffer)
         return buffer[:count]

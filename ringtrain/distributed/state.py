@@ -9,6 +9,7 @@ import numpy as np
 
 import collectives
 
+from ..backend import of
 from ..metrics import Metric
 from ..nn import Module
 from ..tensor import Tensor, raw
@@ -29,14 +30,14 @@ def broadcast_parameters(model: Any, root_rank: int = 0) -> None:
     must_agree("broadcast_parameters", shapes)
     packed: dict[Any, list[Any]] = {}
     for _, t in items:
-        packed.setdefault(raw(t).dtype, []).append(t)
-    for dtype, tensors in packed.items():
-        _broadcast_packed(tensors, dtype, root_rank)
+        packed.setdefault((of(raw(t)).device(raw(t)), raw(t).dtype), []).append(t)
+    for tensors in packed.values():
+        _broadcast_packed(tensors, root_rank)
 
 
-def _broadcast_packed(tensors: list[Any], dtype: Any, root_rank: int) -> None:
-    """All tensors of one dtype as one message."""
-    flat = np.concatenate([np.ravel(raw(t)) for t in tensors])
+def _broadcast_packed(tensors: list[Any], root_rank: int) -> None:
+    """All tensors of one dtype and device as one message."""
+    flat = of(raw(tensors[0])).xp.concatenate([raw(t).reshape(-1) for t in tensors])
     collectives.broadcast_(flat, root_rank, name="parameters")
     start = 0
     for t in tensors:

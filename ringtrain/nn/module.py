@@ -261,5 +261,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 def parameter(
     init: Any, shape: tuple[int, ...], name: str, dtype: Any = np.float32, requires_grad: bool = True
 ) -> Parameter:
-    """A parameter with its first values drawn under `name`."""
-    return Parameter(init(shape, name, dtype), requires_grad)
+    """A parameter on the default device, with its first values drawn under `name`."""
+    backend, index = backends.get(None)
+    return Parameter(backend.asarray(init(shape, name, dtype), None, index), requires_grad)

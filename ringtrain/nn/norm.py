@@ -19,6 +19,7 @@ import numpy as np
 from .. import random
 from ..autograd import no_grad
 from ..ops import norm
+from ..ops.create import ones, zeros
 from ..tensor import Tensor, describe
 from .init import Ones, Zeros
 from .module import LazyParameter, Module, parameter
@@ -69,15 +70,15 @@ class _Tracked(_Affine):
             lazy = LazyParameter("its number of channels comes from the first input")
             self.running_mean: Any = lazy
             self.running_var: Any = lazy
-            self.num_batches_tracked = Tensor(np.zeros((), np.int64))
+            self.num_batches_tracked = zeros((), np.int64)
         self._start(None if num_features is None else (num_features,), affine, affine, dtype, "number of channels")
 
     def _build(self, shape: tuple[int, ...]) -> None:
         super()._build(shape)
         self.num_features = shape[0]
         if self.track_running_stats:
-            self.running_mean = Tensor(np.zeros(shape, self._affine[2]))
-            self.running_var = Tensor(np.ones(shape, self._affine[2]))
+            self.running_mean = zeros(shape, self._affine[2])
+            self.running_var = ones(shape, self._affine[2])
 
     def _check(self, x: Tensor, kind: str) -> int:
         """The number of channels, which x must have; the first input decides it where it was open."""

@@ -34,16 +34,17 @@ def _scores(q: Tensor, k: Tensor, mask: Any, *, causal: bool, scale: float) -> T
 
 def _composed(q: Tensor, k: Tensor, v: Tensor, mask: Any, *, causal: bool, scale: float) -> Tensor:
     scores = _scores(q, k, mask, causal=causal, scale=scale)
-    return matmul(_softmax(scores), expand_dims(v, 2))
+    return matmul(_softmax(scores, mask is None), expand_dims(v, 2))
 
 
-def _softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last axis; 0 in a row in which nothing may be looked at."""
-    if scores.device == "meta":
+def _softmax(scores: Tensor, unmasked: bool) -> Tensor:
+    """Softmax over the last axis; 0 in a row in which nothing may be looked at, which only a mask can bring about."""
+    backend = scores.backend
+    if backend.abstract or (backend.waits and unmasked):
         return softmax(scores, axis=-1)
-    xp = scores.backend.xp
+    xp = backend.xp
     nothing = (raw(scores) == -math.inf).all(axis=-1, keepdims=True)
-    if not bool(nothing.any()):
+    if not backend.waits and not bool(nothing.any()):  # to ask would be to wait
         return softmax(scores, axis=-1)
     return where(xp.logical_not(nothing), softmax(where(nothing, 0.0, scores), axis=-1), 0.0)
 
@@ -85,7 +86,7 @@ def attention_weights(
     """What `scaled_dot_product_attention` weighs values by, (B, H, T, S), with the same arguments."""
     _check(query, key, key)
     q, k, mask, scale = _in_groups(query, key, attn_mask, scale)
-    weights = _softmax(_scores(q, k, mask, causal=is_causal, scale=scale))
+    weights = _softmax(_scores(q, k, mask, causal=is_causal, scale=scale), mask is None)
     return reshape(weights, (*query.shape[:-1], key.shape[-2]))
 
 

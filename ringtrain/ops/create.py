@@ -26,7 +26,7 @@ def full(shape: Any, value: Any, dtype: Any = np.float32, device: str | None = N
     shape = _shape(shape, dtype)
     if backend.abstract:
         return Tensor(MetaArray(shape, dtype))
-    return Tensor(backend.asarray(np.full(shape, value, dtype), None, index))
+    return Tensor(backend.full(shape, value, dtype, index))
 
 
 def zeros(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import taped
 from ..tensor import Tensor, raw
 from .define import op
+from .linalg import multiplied
 from .norms import vector_norm
 from .reduce import Axis, axes_of, max, min, sum
 from .shape import expand_dims, transpose
@@ -24,7 +25,7 @@ def _cholesky_vjp(xp: Any, g: Any, out: Any) -> Any:
     """Murray 2016, symmetric."""
     n = out.shape[-1]
     half = beside(out, np.tril(np.ones((n, n))) - 0.5 * np.eye(n))
-    middle = xp.matmul(turned(xp, out), g) * half
+    middle = multiplied(xp, turned(xp, out), g) * half
     left = solved(xp, out, middle)
     whole = turned(xp, solved(xp, out, turned(xp, left)))
     return (whole + turned(xp, whole)) * 0.5
@@ -57,10 +58,10 @@ def _eigh_vjp(xp: Any, g: Any, x: Any) -> Any:
     middle = 0.0
     if g[1] is not None:
         off = beside(w, 1.0 - np.eye(w.shape[-1]))
-        middle = xp.matmul(turned(xp, v), g[1]) * off / _gaps(w, xp)
+        middle = multiplied(xp, turned(xp, v), g[1]) * off / _gaps(w, xp)
     if g[0] is not None:
         middle = middle + g[0][..., None, :] * beside(w, np.eye(w.shape[-1]))
-    return xp.matmul(xp.matmul(v, middle), turned(xp, v))
+    return multiplied(xp, multiplied(xp, v, middle), turned(xp, v))
 
 
 _eigh = op("eigh", of_matrices("eigh", lambda xp, x: tuple(xp.linalg.eigh(x)), True), _eigh_vjp)
@@ -92,16 +93,16 @@ def _svd_vjp(xp: Any, g: Any, x: Any) -> Any:
     middle = 0.0 if gs is None else gs[..., None, :] * beside(s, np.eye(k))
     out = 0.0
     if gu is not None:
-        turn = xp.matmul(turned(xp, u), gu)
+        turn = multiplied(xp, turned(xp, u), gu)
         middle = middle + (turn - turned(xp, turn)) * off / gaps * row
         if x.shape[-2] > k:
-            out = out + xp.matmul((gu - xp.matmul(u, turn)) / row, vh)
+            out = out + multiplied(xp, (gu - multiplied(xp, u, turn)) / row, vh)
     if gv is not None:
-        turn = xp.matmul(vh, gv)
+        turn = multiplied(xp, vh, gv)
         middle = middle + column * ((turn - turned(xp, turn)) * off / gaps)
         if x.shape[-1] > k:
-            out = out + xp.matmul(u, turned(xp, (gv - xp.matmul(v, turn)) / row))
-    return out + xp.matmul(xp.matmul(u, middle), vh)
+            out = out + multiplied(xp, u, turned(xp, (gv - multiplied(xp, v, turn)) / row))
+    return out + multiplied(xp, multiplied(xp, u, middle), vh)
 
 
 _svd = op("svd", of_matrices("svd", lambda xp, x: tuple(xp.linalg.svd(x, full_matrices=False))), _svd_vjp)
@@ -154,23 +155,23 @@ def _qr_vjp(xp: Any, g: Any, x: Any) -> Any:
     # x = [a | b], a square: q and the front of r are a's, the rest of r is q' b
     rest = None if gr is None else gr[..., m:]
     if rest is not None:
-        more = xp.matmul(x[..., m:], turned(xp, rest))
+        more = multiplied(xp, x[..., m:], turned(xp, rest))
         gq = more if gq is None else gq + more
     front = _tall(xp, q, r[..., :m], gq, None if gr is None else gr[..., :m])
-    back = xp.matmul(q, rest) if rest is not None else xp.matmul(q, r[..., m:] * 0.0)
+    back = multiplied(xp, q, rest) if rest is not None else multiplied(xp, q, r[..., m:] * 0.0)
     return xp.concatenate([front, back], axis=-1)
 
 
 def _tall(xp: Any, q: Any, r: Any, gq: Any, gr: Any) -> Any:
     """Walter, Lehmann and Lamour 2012, for m >= n."""
-    middle = 0.0 if gr is None else xp.matmul(r, turned(xp, gr))
+    middle = 0.0 if gr is None else multiplied(xp, r, turned(xp, gr))
     if gq is not None:
-        middle = middle - xp.matmul(turned(xp, gq), q)
+        middle = middle - multiplied(xp, turned(xp, gq), q)
     n = r.shape[-1]
     low = beside(q, np.tril(np.ones((n, n)), -1))
     lower = middle * low
     copied = lower + turned(xp, lower) + middle * beside(q, np.eye(n))
-    out = xp.matmul(q, copied)
+    out = multiplied(xp, q, copied)
     if gq is not None:
         out = gq + out
     solve = taped.solve if xp is taped else xp.linalg.solve

@@ -16,11 +16,11 @@ import numpy as np
 
 from .. import backend as backends
 from ..autograd import UNCHANGED, Node, Op, explained, mode, taped
-from ..backend.meta import MetaArray
+from ..backend.base import _by_type as _arrays
 from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "composed_widely", "op", "pointwise", "register", "unary", "widely"]
+__all__ = ["binary", "composed_widely", "op", "pointwise", "register", "special", "unary", "widely"]
 
 _LOOP = 2048  # elements from which a loop is worth looking for
 _new = object.__new__
@@ -90,6 +90,11 @@ def pointwise(rule: Callable) -> Callable:
     signature = inside.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
     defaults = {p.name: p.default for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     return inside
+
+
+def special(name: str) -> Callable:
+    """The forward function of a special function, which array libraries keep elsewhere than NumPy's names."""
+    return lambda xp, x: backends.using(xp).special(name)(x)
 
 
 def composed_widely(function: Callable) -> Callable:
@@ -196,7 +201,7 @@ def binary(
         else:
             y, f, t, cb = b, None, None, UNCHANGED
         plain, other = type(x) is _ndarray, type(y) is _ndarray
-        if not (plain and other) and (not (plain or other) or type(x) is MetaArray or type(y) is MetaArray):
+        if not (plain and other) and (not (plain or other) or (type(y) if plain else type(x)) in _arrays):
             return made(a, b)
         try:
             z = forward(x, y)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import backend as backends
 from ..dtypes import settled
 from ..tensor import Tensor, describe
-from .define import binary, op, pointwise, register, unary, widely
+from .define import binary, op, pointwise, register, special, unary, widely
 
 # --- arithmetic -------------------------------------------------------------------------------------------
 add = binary("add", operator.add, (lambda xp, g: g, lambda xp, g: g))
@@ -36,6 +36,8 @@ def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
     # a^b log a; 0 where a is 0 (PyTorch's convention), without the logarithm of 0
+    if not hasattr(a, "shape"):
+        return xp.zeros_like(g) if a == 0 else g * out * (math.log(a) if a > 0 else math.nan)
     return xp.where(a == 0, 0.0, g * out * xp.log(xp.where(a == 0, 1.0, a)))
 
 
@@ -101,7 +103,7 @@ floor = unary("floor", lambda xp, x: xp.floor(x), no_slope)
 ceil = unary("ceil", lambda xp, x: xp.ceil(x), no_slope)
 round = op(
     "round",
-    lambda xp, x, *, decimals=0: settled(xp.round(x, decimals), (x,)),
+    widely(lambda xp, x, *, decimals=0: xp.round(x, decimals)),
     no_slope,
     doc="x to the nearest number of that many decimals; halves go to the even one.",
 )
@@ -153,9 +155,15 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
     return x >= low if high is None else (x >= low) & (x <= high)
 
 
+def _held(xp: Any, x: Any, low: Any, high: Any) -> Any:
+    if low is None:
+        return xp.minimum(x, high)
+    return xp.maximum(x, low) if high is None else xp.clip(x, low, high)
+
+
 _clip = op(
     "clip",
-    lambda xp, x, *, low=None, high=None: settled(xp.clip(x, low, high), (x,)),
+    lambda xp, x, *, low=None, high=None: settled(_held(xp, x, low, high), (x,)),
     lambda xp, g, x, low, high: g * _inside(x, low, high).astype(g.dtype),
 )
 
@@ -222,16 +230,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Te
 register("softplus", softplus)
 
 
-def _erf(xp: Any, x: Any) -> Any:
-    if xp is np:
-        from ..backend import cpu_special
-
-        return cpu_special.erf(x)
-    from cupyx.scipy import special
-
-    return special.erf(x)
-
-
+_erf = special("erf")
 _TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
 erf = unary(
     "erf",
@@ -279,7 +278,7 @@ def to(x: Tensor, target: Any) -> Tensor:
         if x.backend.abstract and target != "meta":
             raise RuntimeError(f"{describe(x)} on device 'meta' has no values to put on {target!r}")
         backend, index = backends.get(target)
-        device = backend.name if backend.name != "cuda" else f"cuda:{index}"
+        device = backend.place(index)
         return x if x.device == device else _move(x, source=x.device, device=target)
     return astype(x, target)
 

@@ -21,10 +21,10 @@ def embedding(indices: Any, weight: Tensor, padding_idx: int | None = None) -> T
     padding_idx: this row gets no gradient. Raises IndexError for an index outside the table.
     """
     array = _numbers(indices, weight, "embedding")
-    out = take(weight, array)
+    out = take(weight, array, checked=True)
     if padding_idx is None:
         return out
-    padding = weight.backend.xp.asarray(array == padding_idx % len(weight))[..., None]
+    padding = weight.backend.asarray(array == padding_idx % len(weight))[..., None]
     return where(padding, out.detach(), out)
 
 
@@ -36,7 +36,7 @@ def _numbers(indices: Any, weight: Tensor, name: str) -> Any:
         )
     if isinstance(array, MetaArray):  # any rows give the result's shape
         return np.zeros(array.shape, np.int64)
-    if array.size and not (int(array.min()) >= 0 and int(array.max()) < len(weight)):
+    if array.size and bool(((array < 0) | (array >= len(weight))).any()):
         raise IndexError(f"{name}: an index lies outside 0 .. {len(weight) - 1}: {array.min()} .. {array.max()}")
     return array
 
@@ -68,8 +68,8 @@ def embedding_bag(
         keep = np.flatnonzero(backends.of(flat).to_numpy(flat) != padding_idx % len(weight))
         bags, keep = bags[keep], backends.of(flat).xp.asarray(keep)
         flat = flat[keep]
-        factors = None if factors is None else take(factors, keep)
-    rows = take(weight, flat)
+        factors = None if factors is None else take(factors, keep, checked=True)
+    rows = take(weight, flat, checked=True)
     if factors is not None:
         rows = rows * factors[:, None]
     xp = weight.backend.xp

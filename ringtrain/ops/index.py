@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
-from ..autograd import explained, mode, record
+from ..autograd import explained, mode, record, together
 from ..backend.meta import MetaArray
 from ..dtypes import wide
-from ..tensor import Leaf, Tensor, describe, raw, share, shared_with_others, wrap
+from ..tensor import Leaf, Tensor, beside, describe, raw, share, shared_with_others, wrap
 from .define import op, register
 from .shape import axis_of
 
@@ -51,12 +51,8 @@ def _add_at(xp: Any, g: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     kernel = backends.of(out).kernel("add_at")
     if kernel is not None and kernel.accepts(out, index, g):
         kernel(out, index, g)
-    elif xp is np:
-        np.add.at(out, index, g)
     else:
-        import cupyx
-
-        cupyx.scatter_add(out, index, g)
+        backends.of(out).scatter(out, index, g, "add")
     return out.astype(g.dtype, copy=False)
 
 
@@ -92,10 +88,35 @@ def spread(x: Tensor, steps: tuple[int, ...]) -> Tensor:
     return placed(x, index, x.shape[:lead] + shape)
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
-    """x[index], with everything that NumPy indexes by. A view for a basic index, else a copy."""
+def inside(index: Any, length: int, axis: int, name: str) -> None:
+    """Raises IndexError where an index of integers names none of the `length` elements of an axis."""
+    if index.size and bool(((index < -length) | (index >= length)).any()):
+        raise IndexError(
+            f"{name}: an index is out of bounds, outside the {length} elements of axis {axis}: "
+            f"{index.min()} .. {index.max()}"
+        )
+
+
+def _check_bounds(x: Tensor, index: Any, name: str) -> None:
+    """`inside` for every array of an index; for array libraries that wrap indices round where NumPy raises."""
+    parts = index if type(index) is tuple else (index,)
+    spans = [0 if p is None else p.ndim if getattr(p, "dtype", None) == np.bool_ else 1 for p in parts]
+    axis, rest = 0, x.ndim - sum(span for p, span in zip(parts, spans, strict=True) if p is not Ellipsis)
+    for part, span in zip(parts, spans, strict=True):
+        if hasattr(part, "ndim") and not isinstance(part, MetaArray) and part.dtype.kind in "iu" and axis < x.ndim:
+            inside(part, x.shape[axis], axis, name)
+        axis += rest if part is Ellipsis else span
+
+
+def getitem(x: Tensor, index: Any, checked: bool = False) -> Tensor:
+    """x[index], with everything that NumPy indexes by. A view for a basic index, else a copy.
+
+    checked: whether integers are known to be within their axes. A GPU would be waited for to ask.
+    """
     index = _plain(index)
     if not is_basic(index):
+        if not checked and isinstance(x, Tensor) and x.backend.waits:
+            _check_bounds(x, index, "getitem")
         return _get(x, index=_kept(index) if mode.grad and x._node is not None else index)
     lead = index if type(index) is tuple else (index,)
     # with an Ellipsis NumPy gives a view of one element too, rather than a scalar
@@ -128,6 +149,15 @@ def with_lead(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(g, (1,) * (len(shape) - len(g.shape)) + g.shape)
 
 
+def _is_read_only(array: Any) -> bool:
+    """Whether writes are refused, as NumPy does for broadcast views, of which CuPy would write one place many times."""
+    if isinstance(array, MetaArray):
+        return False
+    if isinstance(array, np.ndarray):
+        return not array.flags.writeable
+    return any(n > 1 and not stride for n, stride in zip(array.shape, array.strides, strict=True))
+
+
 def _check_fit(value: Any, place: tuple[int, ...]) -> None:
     """Raises ValueError where a value's shape does not broadcast to that of its place."""
     shape = getattr(value, "shape", ())
@@ -153,7 +183,12 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         )
     source, slot = x._node, x._slot
     data = raw(value)
-    if isinstance(x._data, np.ndarray) and not x._data.flags.writeable:
+    if x.backend.waits:
+        data = np.asarray(data) if isinstance(data, (list, tuple)) else data
+        (data,) = together(x.backend, [data], (value,))
+        if not is_basic(index):
+            _check_bounds(x, index, "setitem")
+    if _is_read_only(x._data):
         raise ValueError(f"{describe(x)} is a read-only view (of a broadcast, perhaps); write into x.copy()")
     try:
         if isinstance(x._data, MetaArray):
@@ -170,33 +205,36 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         record(_set, (before, value), (x._data, data), {"index": _kept(index)}, (x,))
 
 
-def take(x: Tensor, indices: Any, axis: int = 0) -> Tensor:
-    """The slices of x along `axis` at `indices`, an array of integers; a row of a table, for axis 0."""
+def take(x: Tensor, indices: Any, axis: int = 0, checked: bool = False) -> Tensor:
+    """The slices of x along `axis` at `indices`, an array of integers; a row of a table, for axis 0.
+
+    checked: see `getitem`.
+    """
     lead = (slice(None),) * axis_of(axis, x.ndim, "take")
     array = np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)
-    return getitem(x, (*lead, _beside(x, array)))
+    return getitem(x, (*lead, beside(x, array)), checked)
 
 
-def _beside(x: Tensor, index: Any) -> Any:
-    """An index of the CPU on x's device."""
-    return x.backend.xp.asarray(index) if isinstance(index, np.ndarray) and x.backend.xp is not np else index
+def take_along_axis(x: Tensor, indices: Any, axis: int, checked: bool = False) -> Tensor:
+    """x at one index per position along `axis`; indices broadcast against x in the other axes.
 
-
-def take_along_axis(x: Tensor, indices: Any, axis: int) -> Tensor:
-    """x at one index per position along `axis`; indices broadcast against x in the other axes."""
+    checked: see `getitem`.
+    """
     array = np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)
     if len(array.shape) != x.ndim:
         raise ValueError(f"take_along_axis: indices have {len(array.shape)} axes, the tensor has {x.ndim}")
     a = axis_of(axis, x.ndim, "take_along_axis")
     if isinstance(array, MetaArray):  # any indices of its shape give the result's
         array = np.broadcast_to(np.zeros((), np.int64), array.shape)
-    array = _beside(x, array)
+    array = beside(x, array)
+    if not checked and x.backend.waits:
+        inside(array, x.shape[a], axis, "take_along_axis")
     xp = backends.of(array).xp
     grid = [
         array if i == a else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])
         for i, n in enumerate(x.shape)
     ]
-    return getitem(x, tuple(grid))
+    return getitem(x, tuple(grid), checked=True)
 
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
@@ -206,7 +244,7 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
         return wrap(MetaArray((*array.shape, num_classes), dtype))
     if array.dtype.kind not in "iu":
         raise TypeError(f"one_hot: indices are integers; got {array.dtype}")
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= num_classes):
+    if array.size and bool(((array < 0) | (array >= num_classes)).any()):
         raise ValueError(f"one_hot: an index lies outside 0 .. {num_classes - 1}: {array.min()} .. {array.max()}")
     xp = backends.of(array).xp
     return wrap((array[..., None] == xp.arange(num_classes)).astype(dtype))

@@ -1,7 +1,7 @@
 """Products: matmul, einsum, outer, and the affine map of a layer.
 
 16-bit floats are multiplied and accumulated in float32 and rounded once: NumPy and CuPy differ here, the engine
-does not.
+does not. A GPU does so with matrices of 16 bits as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..autograd import taped
 from ..backend import of
 from ..backend.meta import MetaArray
 from ..dtypes import wide
-from ..tensor import Tensor
+from ..tensor import Tensor, beside
 from . import reduce
 from .arrange import diagonal
 from .define import op, register
@@ -28,12 +28,14 @@ def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
     dtype = xs[0].dtype
     if not all(x.dtype is dtype for x in xs):
         dtype = np.result_type(*(x.dtype for x in xs))
-    accumulator = wide(dtype) if xp is np else None
+    accumulator = None if xp is taped else wide(dtype)
     return (xs, None) if accumulator is None else ([x.astype(accumulator) for x in xs], dtype)
 
 
-def _matmul(xp: Any, a: Any, b: Any) -> Any:
-    """The product, by the backend's own kernel where it has one: kernel(a, b, bias or None)."""
+def multiplied(xp: Any, a: Any, b: Any) -> Any:
+    """The product within a forward function or vjp, by the backend's kernel where it has one: kernel(a, b)."""
+    if xp is not taped and len(b.shape) == 2 and a.dtype == b.dtype and of(a).half_matrices and wide(a.dtype):
+        return xp.matmul(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     (a, b), dtype = _wide(xp, a, b)
     kernel = None if xp is taped else of(a).kernel("matmul")
     out = xp.matmul(a, b) if kernel is None else kernel(a, b)
@@ -54,11 +56,16 @@ def _matmul_rule(a: MetaArray, b: MetaArray) -> tuple[int, ...]:
 
 _product = op(
     "matmul",
-    _matmul,
-    (lambda xp, g, b: _matmul(xp, g, _t(b)), lambda xp, g, a: _matmul(xp, _t(a), g)),
+    multiplied,
+    (lambda xp, g, b: multiplied(xp, g, _t(b)), lambda xp, g, a: multiplied(xp, _t(a), g)),
     shape=_matmul_rule,
     broadcasts=True,
 )
+
+
+def _on_one_device(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands, of which one may be a NumPy array."""
+    return (beside(b, a), b) if isinstance(b, Tensor) else (a, beside(a, b))
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -68,6 +75,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"matmul wants at least one axis each; got shapes {a.shape} and {b.shape}")
     if m > 1 and n > 1:
         return _product(a, b)
+    a, b = _on_one_device(a, b)
     left = reshape(a, (1, -1)) if m == 1 else a
     right = reshape(b, (-1, 1)) if n == 1 else b
     out = _product(left, right)
@@ -82,7 +90,7 @@ def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     kernel = None if bias is None or not bias.dtype == weight.dtype == x.dtype else of(x).kernel("matmul")
     if kernel is not None and wide(x.dtype) is None:
         return kernel(x, weight.T, bias)
-    out = _matmul(xp, x, weight.T)
+    out = multiplied(xp, x, weight.T)
     if bias is None:
         return out
     if bias.dtype != out.dtype:
@@ -93,8 +101,8 @@ def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], x: Any, weight: Any) -> list:
     flat = xp.reshape(g, (-1, g.shape[-1]))
-    gx = _matmul(xp, g, weight) if needs[0] else None
-    gw = _matmul(xp, xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
+    gx = multiplied(xp, g, weight) if needs[0] else None
+    gw = multiplied(xp, xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
     gb = reduce.again(reduce.sum, xp, flat, axis=0) if needs[2] else None
     return [gx, gw, gb]
 
@@ -229,11 +237,13 @@ def _simple(term: str, x: Tensor, lengths: dict[str, int]) -> tuple[str, Tensor]
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """The products of all pairs of elements of two vectors: (n,), (m,) -> (n, m)."""
+    a, b = _on_one_device(a, b)
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
 
 
 def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
     """Products of a and b summed over axes: the last `axes` of a and first of b, or over (axes of a, axes of b)."""
+    a, b = _on_one_device(a, b)
     n, m = len(a.shape), len(b.shape)
     if isinstance(axes, int):
         mine, theirs = list(range(n - axes, n)), list(range(axes))
@@ -258,6 +268,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def kron(a: Tensor, b: Tensor) -> Tensor:
     """Kronecker's product: each element of a times all of b, in blocks."""
+    a, b = _on_one_device(a, b)
     n = max(a.ndim, b.ndim)
     left, right = (1,) * (n - a.ndim) + a.shape, (1,) * (n - b.ndim) + b.shape
     outer = reshape(a, [k for v in left for k in (v, 1)]) * reshape(b, [k for v in right for k in (1, v)])

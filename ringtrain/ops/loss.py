@@ -12,12 +12,12 @@ import numpy as np
 
 from ..backend import of
 from ..dtypes import is_float
-from ..tensor import Tensor, raw, wrap
+from ..tensor import Tensor, beside, raw, wrap
 from .define import op
 from .elementwise import sigmoid
 from .elementwise import softplus as _softplus
 from .fused import fused
-from .index import take_along_axis
+from .index import take, take_along_axis
 from .reduce import log_softmax, sum
 from .shape import expand_dims, reshape, squeeze
 
@@ -36,7 +36,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 def _composed(logits: Tensor, target: Any, *, reduction: str) -> Tensor:
     """logits (N, C), target (N,) integers."""
     scores = log_softmax(logits, axis=1)
-    return reduced(-squeeze(take_along_axis(scores, raw(target)[:, None], 1), 1), reduction)
+    return reduced(-squeeze(take_along_axis(scores, raw(target)[:, None], 1, checked=True), 1), reduction)
 
 
 _plain = fused("cross_entropy", _composed)
@@ -66,16 +66,16 @@ def cross_entropy(
         raise ValueError(f"label_smoothing must lie in 0 .. 1; got {label_smoothing}")
     if is_float(getattr(raw(target), "dtype", np.dtype(bool))) and raw(target).shape == logits.shape:
         return _of_probabilities(logits, target, weight, label_smoothing, reduction)
-    labels = _labels("cross_entropy", logits, target, ignore_index)
+    labels, some_ignored = _labels("cross_entropy", logits, target, ignore_index)
     if of(raw(logits)).abstract:  # a shape has no labels to look at
         return reduced(log_softmax(logits, axis=1)[:, 0], reduction)
     if logits.ndim > 2:
         flat, labels, shape = _flat(logits, labels)
         out = cross_entropy(flat, labels, weight, ignore_index, label_smoothing, reduction)
         return reshape(out, shape) if reduction == "none" else out
-    ignored = labels == ignore_index
-    if weight is None and not label_smoothing and not ignored.any():
+    if weight is None and not label_smoothing and not some_ignored:
         return _plain(logits, labels.copy(), reduction=reduction)  # backward reads them again
+    ignored = labels == ignore_index
     return _weighted(log_softmax(logits, axis=1), labels, ignored, weight, label_smoothing, reduction)
 
 
@@ -95,26 +95,28 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Tensor | None, smooth
     return losses.sum() * (1.0 / losses.size) if reduction == "mean" and losses.size else reduced(losses, reduction)
 
 
-def _labels(name: str, scores: Tensor, target: Any, ignore_index: int | None) -> Any:
-    """The targets as an array of class numbers, each of which exists."""
-    labels = raw(target)
-    if not hasattr(labels, "dtype"):
-        labels = scores.backend.xp.asarray(labels)
+def _labels(name: str, scores: Tensor, target: Any, ignore_index: int | None) -> tuple[Any, bool]:
+    """(the targets as an array of class numbers, each of which exists, and whether some are to be ignored)."""
+    labels = raw(target) if hasattr(raw(target), "dtype") else np.asarray(target)
     shape = scores.shape[:1] + scores.shape[2:]
     if scores.ndim < 2 or labels.shape != shape:
         raise ValueError(f"{name}: scores {scores.shape} want targets of shape {shape}; got {labels.shape}")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: targets are class numbers, integers; got {labels.dtype}")
     classes = scores.shape[1]
-    if not of(labels).abstract and labels.size:
-        wrong = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
-        if wrong.any():
-            place = [int(i[0]) for i in wrong.nonzero()]
-            raise ValueError(
-                f"{name}: target {int(labels[tuple(place)])} at {place} is no class; "
-                f"the scores {scores.shape} have classes 0 .. {classes - 1}"
-            )
-    return labels
+    if of(labels).abstract or scores.backend.abstract or not labels.size:
+        return labels if scores.backend.abstract else scores.backend.asarray(labels), False
+    ignored = labels == ignore_index
+    wrong = ((labels < 0) | (labels >= classes)) & ~ignored
+    # of labels of the host's these are there; a GPU is waited for
+    some_wrong, some_ignored = of(labels).read(wrong.any(), ignored.any())
+    if some_wrong:
+        place = [int(i[0]) for i in wrong.nonzero()]
+        raise ValueError(
+            f"{name}: target {int(labels[tuple(place)])} at {place} is no class; "
+            f"the scores {scores.shape} have classes 0 .. {classes - 1}"
+        )
+    return scores.backend.asarray(labels), some_ignored
 
 
 def _weighted(
@@ -123,8 +125,8 @@ def _weighted(
     """The loss of log probabilities (N, C) with weights of the classes, and targets that do not count."""
     safe = scores.backend.xp.where(ignored, 0, labels)
     counts = (~ignored).astype(scores.dtype)
-    weights = wrap(counts) if weight is None else weight.detach().take(safe) * wrap(counts)
-    losses = -squeeze(take_along_axis(scores, safe[:, None], 1), 1) * weights
+    weights = wrap(counts) if weight is None else take(weight.detach(), safe, checked=True) * wrap(counts)
+    losses = -squeeze(take_along_axis(scores, safe[:, None], 1, checked=True), 1) * weights
     if smoothing:
         spread = scores if weight is None else scores * expand_dims(weight.detach(), 0)
         uniform = -sum(spread, axis=1) * wrap(counts) * (1.0 / scores.shape[1])
@@ -147,7 +149,7 @@ def nll_loss(
     """
     if not is_float(log_probabilities.dtype):
         raise TypeError(f"nll_loss: log probabilities are floats; got {log_probabilities.dtype}")
-    labels = _labels("nll_loss", log_probabilities, target, ignore_index)
+    labels, _ = _labels("nll_loss", log_probabilities, target, ignore_index)
     if of(raw(log_probabilities)).abstract:
         return reduced(-log_probabilities[:, 0], reduction)
     shape = labels.shape
@@ -158,13 +160,14 @@ def nll_loss(
 
 
 def same_shape(name: str, prediction: Tensor, target: Any) -> Any:
-    """The target, integers and booleans in the prediction's dtype.
+    """The target beside the prediction, integers and booleans in its dtype.
 
     Raises where it has not the prediction's shape: broadcasting here is nearly always a mistake.
     """
     shape = getattr(target, "shape", ())
     if prediction.shape != shape:
         raise ValueError(f"{name}: prediction {prediction.shape} and target {shape} differ in shape")
+    target = beside(prediction, target)
     if hasattr(target, "dtype") and not is_float(target.dtype) and is_float(prediction.dtype):
         return target.astype(prediction.dtype)
     return target
@@ -224,7 +227,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         losses = _softplus(logits) - logits * target
     else:
-        losses = logits * (1.0 - target) + _softplus(-logits) * (target * (raw(pos_weight) - 1.0) + 1.0)
+        losses = logits * (1.0 - target) + _softplus(-logits) * (target * (beside(logits, raw(pos_weight)) - 1.0) + 1.0)
     return reduced(losses if weight is None else losses * raw(weight), reduction)
 
 

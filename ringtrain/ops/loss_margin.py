@@ -105,7 +105,7 @@ def multi_margin_loss(
     weight (C,): that of the target's class multiplies each term before the power; it gets no gradient.
     """
     labels = _rows(scores, target, "multi_margin_loss")
-    terms = relu(scores - take_along_axis(scores, labels[:, None], 1) + margin)
+    terms = relu(scores - take_along_axis(scores, labels[:, None], 1, checked=True) + margin)
     terms = terms if p == 1 else terms**p
     if weight is not None:
         terms = terms * weight.detach().take(labels)[:, None]

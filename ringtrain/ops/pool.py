@@ -112,7 +112,7 @@ _places = op(
 def picked(x: Tensor, places: Tensor) -> Tensor:
     """The elements of (N, C, ...) at places of the flattened plane."""
     flat = reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))
-    chosen = take_along_axis(flat, reshape(places, (*places.shape[:2], math.prod(places.shape[2:]))), 2)
+    chosen = take_along_axis(flat, reshape(places, (*places.shape[:2], math.prod(places.shape[2:]))), 2, checked=True)
     return reshape(chosen, places.shape)
 
 

@@ -13,6 +13,7 @@ from ..backend.meta import MetaArray
 from ..tensor import Tensor, raw, wrap
 from .geometry import check_input, lengths
 from .index import take_along_axis
+from .reduce import ordered
 from .shape import reshape
 
 
@@ -70,7 +71,7 @@ def _pool(
     pixels = reshape(x, (*lead, -1))
     xp = x.backend.xp
     seen = xp.take_along_axis(raw(pixels)[:, :, None, :], index, axis=3)
-    best = xp.take_along_axis(index, seen.argmax(axis=3)[..., None], axis=3)[..., 0]
+    best = xp.take_along_axis(index, ordered(seen).argmax(axis=3)[..., None], axis=3)[..., 0]
     return reshape(take_along_axis(pixels, best, 2), (*lead, *out)), wrap(best.reshape(*lead, *out))
 
 

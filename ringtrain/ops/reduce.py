@@ -11,7 +11,7 @@ import numpy as np
 from .. import backend as backends
 from ..autograd import Op, taped
 from ..backend.meta import MetaArray
-from ..dtypes import is_float
+from ..dtypes import is_float, wide
 from ..tensor import Tensor
 from .define import composed_widely, op, register, widely
 from .elementwise import exp, isnan, log, logical_not, square, where
@@ -168,15 +168,21 @@ prod = op(
     doc="The product over `axis`; no elements multiply to 1. Its gradient is exact where elements are 0.",
 )
 
+
+def ordered(x: Any) -> Any:
+    """Numbers in the same order that every array library can sort: 16-bit floats as float32."""
+    return x if wide(x.dtype) is None else x.astype(wide(x.dtype))
+
+
 argmax = op(
     "argmax",
-    lambda xp, x, *, axis=None, keepdims=False: xp.argmax(x, axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.argmax(ordered(x), axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
     doc="The place of the first largest along `axis` (None: in the flattened tensor), int64.",
 )
 argmin = op(
     "argmin",
-    lambda xp, x, *, axis=None, keepdims=False: xp.argmin(x, axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.argmin(ordered(x), axis=axis, keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
     doc="The place of the first smallest along `axis` (None: in the flattened tensor), int64.",
 )

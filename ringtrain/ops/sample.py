@@ -255,7 +255,7 @@ def _sample_counts(length: Any, out: Any, sampling_ratio: int) -> list[tuple[int
     """How many samples a bin of each box takes along each axis; boxes without extent may take none."""
     if sampling_ratio > 0:
         return [(sampling_ratio, sampling_ratio)] * len(length)
-    counts = np.maximum(np.ceil(length / np.asarray(out)), 0.0).astype(int)
+    counts = np.maximum(np.ceil(of(length).to_numpy(length) / np.asarray(out)), 0.0).astype(int)
     return [(int(a), int(b)) for a, b in counts]
 
 
@@ -281,6 +281,7 @@ def roi_align(
     check_input("roi_align", x, 2)
     out = lengths(output_size, 2, "output_size")
     data = _with_images(boxes)
+    data = data if isinstance(data, MetaArray) or x.backend.abstract else x.backend.asarray(data)
     if data.ndim != 2 or data.shape[1] != 5 or min(out) < 1 or 0 in x.shape[2:]:
         got = f"{data.shape}, output_size {out} and an input {x.shape}"
         raise ValueError(f"roi_align wants boxes (K, 5) and lengths >= 1; got {got}")
@@ -299,7 +300,7 @@ def roi_align(
     if not aligned:
         length = xp.maximum(length, 1.0)
     placed = xp.concatenate([data[:, :1], start, length], axis=1)
-    counts = _sample_counts(of(data).to_numpy(length), out, sampling_ratio)
+    counts = _sample_counts(length, out, sampling_ratio)
     rows = _rows(x.astype(accumulator))
     parts, members = [], []
     for samples in sorted(set(counts)):  # boxes that take as many samples go together

@@ -91,13 +91,13 @@ _running = {
 def cummax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the largest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummax"](x, axis=axis_of(axis, x.ndim, "cummax"))
-    return take_along_axis(x, index, axis), index
+    return take_along_axis(x, index, axis, checked=True), index
 
 
 def cummin(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the smallest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummin"](x, axis=axis_of(axis, x.ndim, "cummin"))
-    return take_along_axis(x, index, axis), index
+    return take_along_axis(x, index, axis, checked=True), index
 
 
 # --- differences ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ..dtypes import is_float
 from ..tensor import Tensor, raw, wrap
 from .define import op
 from .elementwise import where
-from .index import placed, scattered, with_lead, without
+from .index import inside, placed, scattered, with_lead, without
 from .shape import axis_of, broadcast_to, reshape
 
 Index = tuple[Any, ...]
@@ -41,7 +41,9 @@ def _places(x: Tensor, axis: int, index: Any, source: Any, name: str) -> tuple[I
     """(an index of single elements, the source cut to it, its shape): element i of `index` stands for the place i
     with the number along `axis` replaced."""
     xp = backends.of(x._data).xp
-    array = index if isinstance(raw(index), MetaArray) else xp.asarray(raw(index)).copy()  # backward reads it again
+    array = (
+        index if isinstance(raw(index), MetaArray) else x.backend.asarray(raw(index)).copy()
+    )  # backward reads it again
     shape = tuple(array.shape)
     a = axis_of(axis, x.ndim, name)
     if array.dtype.kind not in "iu":
@@ -59,12 +61,6 @@ def _places(x: Tensor, axis: int, index: Any, source: Any, name: str) -> tuple[I
     grid = [xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)]) for i, n in enumerate(shape)]
     grid[a] = array
     return tuple(grid), source, shape
-
-
-def inside(index: Any, length: int, axis: int, name: str) -> None:
-    if index.size and not (-length <= int(index.min()) and int(index.max()) < length):
-        raise IndexError(f"{name}: an index lies outside the {length} elements of axis {axis}: "
-                         f"{index.min()} .. {index.max()}")  # fmt: skip
 
 
 def _as_source(x: Tensor, source: Any, shape: tuple[int, ...]) -> Tensor:
@@ -93,12 +89,7 @@ def scatter_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
 # --- scatter with other reductions ------------------------------------------------------------------------
 def _extreme(xp: Any, x: Any, source: Any, *, index: Index, largest: bool) -> Any:
     out = x.copy()
-    if xp is np:
-        (np.maximum if largest else np.minimum).at(out, index, source)
-    else:
-        import cupyx
-
-        (cupyx.scatter_max if largest else cupyx.scatter_min)(out, index, source)
+    backends.of(out).scatter(out, index, source, "maximum" if largest else "minimum")
     return out
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from ..backend.meta import MetaArray
 from ..tensor import Tensor, raw
 from .elementwise import where
-from .index import getitem, placed
-from .scatter import inside, put
+from .index import getitem, inside, placed
+from .scatter import put
 from .shape import axis_of, broadcast_to, reshape
 
 

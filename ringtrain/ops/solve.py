@@ -18,7 +18,7 @@ from ..backend.meta import MetaArray
 from ..dtypes import is_float, wide
 from ..tensor import Tensor, raw, wrap
 from .define import op
-from .linalg import matmul
+from .linalg import matmul, multiplied
 from .shape import expand_dims, squeeze
 
 
@@ -78,7 +78,8 @@ def of_matrices(name: str, forward: Callable, square: bool = False) -> Callable:
         rule(x)
         accumulator = wide(x.dtype)
         x = x if is_float(x.dtype) else x.astype(np.float64)
-        out = forward(xp, x if accumulator is None else x.astype(accumulator))
+        with backends.of(x).linalg_errors():
+            out = forward(xp, x if accumulator is None else x.astype(accumulator))
         if accumulator is None:
             return tuple(out) if isinstance(out, tuple) else out
         return _narrow(out, x.dtype) if isinstance(out, tuple) else out.astype(x.dtype)
@@ -97,7 +98,7 @@ def several(made: Any, x: Tensor, *shapes: tuple[int, ...]) -> Any:
 inv = op(
     "inv",
     of_matrices("inv", lambda xp, x: xp.linalg.inv(x), True),
-    lambda xp, g, out: -xp.matmul(xp.matmul(turned(xp, out), g), turned(xp, out)),
+    lambda xp, g, out: -multiplied(xp, multiplied(xp, turned(xp, out), g), turned(xp, out)),
     shape=ruled(matrices("inv", True)),
     doc="The inverse of square matrices; raises ValueError for a singular one.",
 )
@@ -111,11 +112,14 @@ def _solve_rule(a: Any, b: Any) -> tuple[int, ...]:
 
 
 def _solve(xp: Any, a: Any, b: Any) -> Any:
-    _solve_rule(a, b)
-    accumulator = wide(np.result_type(a.dtype, b.dtype))
-    if accumulator is None:
+    shape, dtype = _solve_rule(a, b), np.result_type(a.dtype, b.dtype)
+    accumulator = wide(dtype)
+    if accumulator is not None:
+        return _solve(xp, a.astype(accumulator), b.astype(accumulator)).astype(dtype)
+    # CuPy broadcasts no batches
+    a, b = xp.broadcast_to(a, shape[:-2] + a.shape[-2:]), xp.broadcast_to(b, shape)
+    with backends.of(a).linalg_errors():
         return xp.linalg.solve(a, b)
-    return xp.linalg.solve(a.astype(accumulator), b.astype(accumulator)).astype(np.result_type(a.dtype, b.dtype))
 
 
 def solved(xp: Any, a: Any, g: Any) -> Any:
@@ -127,7 +131,7 @@ _solution = op(
     "solve",
     _solve,
     (
-        lambda xp, g, a, out: -xp.matmul(solved(xp, a, g), turned(xp, out)),
+        lambda xp, g, a, out: -multiplied(xp, solved(xp, a, g), turned(xp, out)),
         lambda xp, g, a: solved(xp, a, g),
     ),
     shape=ruled(_solve_rule),
@@ -146,11 +150,11 @@ def _pinv_vjp(xp: Any, g: Any, x: Any, out: Any) -> Any:
     """Golub and Pereyra 1973, for matrices whose rank stays as it is."""
     pt, gt = turned(xp, out), turned(xp, g)
     m, n = x.shape[-2:]
-    outside = beside(x, np.eye(m)) - xp.matmul(x, out)
-    within = beside(x, np.eye(n)) - xp.matmul(out, x)
-    first = -xp.matmul(xp.matmul(pt, g), pt)
-    second = xp.matmul(xp.matmul(outside, gt), xp.matmul(out, pt))
-    return first + second + xp.matmul(xp.matmul(pt, out), xp.matmul(gt, within))
+    outside = beside(x, np.eye(m)) - multiplied(xp, x, out)
+    within = beside(x, np.eye(n)) - multiplied(xp, out, x)
+    first = -multiplied(xp, multiplied(xp, pt, g), pt)
+    second = multiplied(xp, multiplied(xp, outside, gt), multiplied(xp, out, pt))
+    return first + second + multiplied(xp, multiplied(xp, pt, out), multiplied(xp, gt, within))
 
 
 def _pinv(xp: Any, x: Any, *, rcond: float | None = None) -> Any:
@@ -183,7 +187,7 @@ def _cofactors(xp: Any, x: Any) -> Any:
     n = s.shape[-1]
     others = xp.where(xp.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
     sign = xp.linalg.det(u) * xp.linalg.det(vh)
-    return xp.matmul(u * others[..., None, :], vh) * sign[..., None, None]
+    return multiplied(xp, u * others[..., None, :], vh) * sign[..., None, None]
 
 
 def _det_vjp(xp: Any, g: Any, x: Any) -> Any:

@@ -13,11 +13,12 @@ from ..tensor import Tensor, describe, raw, wrap
 from .define import op
 from .elementwise import isnan, where
 from .index import take_along_axis
-from .reduce import Axis, any, axes_of, kept
+from .reduce import Axis, any, axes_of, kept, ordered
 from .shape import axis_of, reshape, stack
 
 
 def _argsort(xp: Any, x: Any, *, axis: int, descending: bool) -> Any:
+    x = ordered(x)
     if x.dtype == np.float32 and x.ndim:
         return _by_keys(xp, x, axis, descending)
     if not descending:
@@ -49,7 +50,7 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
 
 def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     """x in ascending order along `axis`; nan counts as largest. `argsort` has the indices."""
-    return take_along_axis(x, argsort(x, axis, descending), axis)
+    return take_along_axis(x, argsort(x, axis, descending), axis, checked=True)
 
 
 def _leading(xp: Any, x: Any, *, k: int, axis: int, descending: bool) -> Any:
@@ -72,7 +73,7 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tenso
     if not 0 <= k <= x.shape[a]:
         raise ValueError(f"topk: k={k} of axis {axis} of {x.shape}, which has {x.shape[a]} elements")
     index = _first(x, k=k, axis=a, descending=largest)
-    return take_along_axis(x, index, a), index
+    return take_along_axis(x, index, a, checked=True), index
 
 
 # --- medians and quantiles --------------------------------------------------------------------------------
@@ -147,7 +148,8 @@ def unique(
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each of 0, 1, 2, ... occurs in the integers x (n,), or the sum of its weights. No gradients."""
     array = _values(x, "bincount")
-    return wrap(backends.of(array).xp.bincount(array, raw(weights), minlength))
+    backend = backends.of(array)
+    return wrap(backend.xp.bincount(array, None if weights is None else backend.asarray(raw(weights)), minlength))
 
 
 def searchsorted(x: Any, values: Any, side: str = "left") -> Tensor:
@@ -174,5 +176,6 @@ def argwhere(x: Any) -> Tensor:
 def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
     """(counts, edges) of the values of x in bins, as numpy.histogram. No gradients."""
     array = _values(x, "histogram")
-    counts, edges = backends.of(array).xp.histogram(array, raw(bins), range)
+    backend = backends.of(array)
+    counts, edges = backend.xp.histogram(array, bins if isinstance(bins, int) else backend.asarray(raw(bins)), range)
     return wrap(counts), wrap(edges)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend as backends
 from ..autograd import taped
 from ..backend.meta import MetaArray
 from ..dtypes import is_float, settled
 from ..tensor import Tensor
-from .define import binary, op, register, unary
+from .define import binary, op, register, special, unary
 from .elementwise import (
     absolute,
     equal,
@@ -87,7 +88,7 @@ copysign = binary(
 
 def _sign_of(xp: Any, x: Any) -> Any:
     """1 or -1, and the sign that a zero has."""
-    return xp.where(xp.signbit(x), -1.0, 1.0).astype(x.dtype)
+    return xp.where(xp.signbit(x), -1.0, 1.0).astype(x.dtype) if hasattr(x, "dtype") else math.copysign(1.0, x)
 
 
 left_shift = binary("left_shift", lambda a, b: a << b)
@@ -106,51 +107,39 @@ def _sinc_slope(xp: Any, x: Any, out: Any) -> Any:
 
 sinc = unary(
     "sinc",
-    lambda xp, x: xp.sinc(x),
+    lambda xp, x: xp.sinc(x if is_float(getattr(x, "dtype", np.float64)) else x.astype(np.float64)),
     lambda xp, g, x, out: g * _sinc_slope(xp, x, out),
     "sin(pi x) / (pi x), and 1 at 0.",
 )
 
 
 # --- special functions ------------------------------------------------------------------------------------
-def _special(name: str, cupy_name: str = "") -> Any:
-    """A special function of the CPU's or of CuPy's library."""
-
-    def forward(xp: Any, *args: Any) -> Any:
-        if xp is np:
-            from ..backend import cpu_special
-
-            return getattr(cpu_special, name)(*args)
-        from cupyx.scipy import special
-
-        return getattr(special, cupy_name or name)(*args)
-
-    return forward
-
-
 erfc = unary(
     "erfc",
-    _special("erfc"),
+    special("erfc"),
     lambda xp, g, x: g * (xp.exp(-x * x) * (-2.0 / math.sqrt(math.pi))),
     "1 - erf(x), with all its digits where that is small.",
 )
 erfinv = unary(
     "erfinv",
-    _special("erfinv"),
+    special("erfinv"),
     lambda xp, g, out: g * (xp.exp(out * out) * (math.sqrt(math.pi) / 2.0)),
     "The inverse of erf on -1 .. 1.",
 )
-_polygamma_forward = _special("polygamma")
+
+
+def _polygamma_forward(n: int, x: Any) -> Any:
+    return backends.of(x).special("polygamma")(n, x)
 
 
 def _derivative(xp: Any, n: int, x: Any) -> Any:
     """Polygamma within a vjp."""
-    return xp.polygamma(n, x) if xp is taped else _polygamma_forward(xp, n, x).astype(x.dtype)
+    return xp.polygamma(n, x) if xp is taped else _polygamma_forward(n, x).astype(x.dtype)
 
 
 _polygamma = op(
     "polygamma",
-    lambda xp, x, *, n: settled(_polygamma_forward(xp, n, x), (x,)),
+    lambda xp, x, *, n: settled(_polygamma_forward(n, x), (x,)),
     lambda xp, g, x, n: g * _derivative(xp, n + 1, x),
 )
 
@@ -165,7 +154,7 @@ def polygamma(n: int, x: Tensor) -> Tensor:
 register("polygamma", polygamma)
 lgamma = unary(
     "lgamma",
-    _special("lgamma", "gammaln"),
+    special("lgamma"),
     lambda xp, g, x: g * _derivative(xp, 0, x),
     "The logarithm of |gamma(x)|.",
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import of
 from ..tensor import Tensor, describe, raw
 from .optimizer import fraction
 from .stretch import apply
@@ -90,7 +91,7 @@ class _Average:
             if saved[i].shape != own.shape:
                 raise ValueError(f"average {i} is {describe(saved[i])}, wanted {list(own.shape)}")
         for i, own in enumerate(self.averages):
-            own[...] = saved[i]
+            own[...] = of(own).asarray(saved[i])
         self.count = int(state["count"])
 
 

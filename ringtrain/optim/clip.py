@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import of
 from ..tensor import Leaf, Tensor, raw
-from .norm import joined, norm
+from .norm import joined, norms
 from .optimizer import Optimizer
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -31,11 +31,11 @@ def clip_grad_norm_(target: Any, max_norm: float, norm_type: float = 2.0, error_
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be > 0; got {norm_type!r}")
     gradients = list(_gradients(target))
-    norms = [norm(_flat(g), norm_type) for _, g in gradients]
-    total = joined(norms, norm_type)
+    each = norms([_flat(g) for _, g in gradients], norm_type)
+    total = joined(each, norm_type)
     if error_if_nonfinite and not math.isfinite(total):
-        first = next((i for i, n in enumerate(norms) if not math.isfinite(n)), None)
-        where = "their sum is" if first is None else f"that of gradient number {first}, the first, is {norms[first]}"
+        first = next((i for i, n in enumerate(each) if not math.isfinite(n)), None)
+        where = "their sum is" if first is None else f"that of gradient number {first}, the first, is {each[first]}"
         raise RuntimeError(
             f"the norm of the gradients is {total}: {where}; skip the step or lower the learning rate, or pass "
             "error_if_nonfinite=False"

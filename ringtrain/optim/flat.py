@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import Backend
 from ..tensor import Tensor, describe, raw
 
 __all__ = ["Allocator", "Bucket", "Cut", "cut"]
@@ -21,7 +22,7 @@ _ALIGN = 64  # bytes: a cache line, and the widest vector
 _NOT_COPIED = ("_data", "_grad", "_scratch", "backend")
 MASTER = "master"
 
-Allocator = Callable[[int, np.dtype], Any]
+Allocator = Callable[[int, np.dtype, Backend], Any]  # a flat array of a backend
 
 
 class Cut:
@@ -68,9 +69,9 @@ class Bucket:
         self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
         self.cut = Cut([p.shape for p in params], first.dtype.itemsize)
         self.spans, self.size = self.cut.spans, self.cut.size
-        make = allocate or (lambda n, dtype: self.backend.xp.zeros(n, dtype))
+        make = allocate or (lambda n, dtype, backend: backend.xp.zeros(n, dtype))
         self.data = self.backend.xp.zeros(self.size, first.dtype)
-        self.grad = make(self.size, first.dtype)
+        self.grad = make(self.size, first.dtype, self.backend)
         self.grad[...] = 0
         self._cut()
         self.adopt()

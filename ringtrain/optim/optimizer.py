@@ -171,7 +171,7 @@ class Optimizer:
                 entry = state[numbers[id(p)]]
                 bucket.steps[i] = int(entry["step"])
                 for slot, view in bucket.part(i).items():
-                    view[...] = bucket.backend.xp.asarray(entry[slot])
+                    view[...] = bucket.backend.asarray(entry[slot])
 
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")

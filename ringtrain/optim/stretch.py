@@ -57,7 +57,7 @@ class Stretch:
         if bucket.narrow:
             master = bucket.state[MASTER][span]
             elsewhere = p != master.astype(p.dtype)  # written by somebody else since: that is their value now
-            master[elsewhere] = p[elsewhere]
+            of(p).xp.copyto(master, p, where=elsewhere)
             p, g = master, g.astype(bucket.wide)
         if bucket.options["maximize"]:
             g = -g

@@ -39,6 +39,7 @@ COVERED_ELSEWHERE |= {"tril_indices", "triu_indices", "float_power", "logspace",
 COVERED_ELSEWHERE |= {"multinomial", "gumbel_softmax"}
 COVERED_ELSEWHERE |= {"rnn", "lstm", "gru", "ctc_loss", "sinusoids"}
 NOT_OPS = {"Tensor", "tensor", "from_numpy", "Function", "backward", "grad", "gradcheck", "seed"} | {
+    "set_default_device",
     "enable_grad",
     "is_grad_enabled",
     "no_grad",

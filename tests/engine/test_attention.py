@@ -150,6 +150,7 @@ def test_sixteen_bits(dtype):
     np.testing.assert_allclose(out.detach().astype(np.float64).numpy(), exact, atol=0.05)
 
 
+@pytest.mark.cpu
 def test_memory_does_not_grow_with_the_square_of_the_length():
     """2,048 queries and keys of 8 heads: all weights would take 128 MiB."""
     inputs = [rt.tensor(made(1, 8, 2048, 16, seed=i, dtype="f4"), requires_grad=True) for i in range(3)]
@@ -160,6 +161,7 @@ def test_memory_does_not_grow_with_the_square_of_the_length():
     assert peak < 64 << 20
 
 
+@pytest.mark.cpu
 def test_weights_are_not_kept_for_backward():
     """Of 8 heads of 256 queries and keys they are 2 MiB, the output is 128 KiB."""
     inputs = [rt.tensor(made(1, 8, 256, 16, seed=i, dtype="f4"), requires_grad=True) for i in range(3)]
@@ -171,6 +173,7 @@ def test_weights_are_not_kept_for_backward():
     assert out.shape == (1, 8, 256, 16) and kept < 256 << 10
 
 
+@pytest.mark.cpu
 def test_heads_go_back_where_the_queries_had_them_without_a_copy():
     whole = [rt.from_numpy(made(2, 13, 6, 4, seed=i)) for i in range(3)]  # (B, T, H, D)
     out = nn.scaled_dot_product_attention(*(x.swapaxes(1, 2) for x in whole))

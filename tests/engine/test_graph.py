@@ -39,6 +39,7 @@ def test_the_first_gradient_is_copied():
     np.testing.assert_array_equal(x.grad.numpy(), [6, 8])
 
 
+@pytest.mark.cpu
 def test_gradient_goes_into_the_buffer_given_for_it():
     x, flat = leaf(1.0, 2.0), np.full(5, 9.0)
     x._node.buffer = flat[1:3]

@@ -241,6 +241,7 @@ def test_writes_with_a_view_alive_raise():
     np.testing.assert_array_equal(x.grad.numpy(), [[2] * 3, [0] * 3, [2] * 3])
 
 
+@pytest.mark.cpu
 def test_augmented_assignment():
     x = leaf(3)
     y = before = x * 2.0

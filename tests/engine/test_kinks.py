@@ -103,3 +103,9 @@ def test_means_are_rounded_once():
     ones = rt.from_numpy(np.ones(49))
     assert ones.mean().item() == 1.0
     assert rt.var(ones).item() == 0.0
+
+
+def test_numbers_on_one_side():
+    x = rt.tensor([1.5, 2.0], "f8", requires_grad=True)
+    (rt.copysign(x, -3.0) + 2.0**x + 0.0**x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [-1 + 2**1.5 * np.log(2), -1 + 4 * np.log(2)], rtol=1e-14)

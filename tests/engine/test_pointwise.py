@@ -10,7 +10,10 @@ from ringtrain import nn
 from ringtrain.backend import get
 from ringtrain.backend.numpy_ import BACKEND
 
-pytestmark = pytest.mark.skipif(get("cpu")[0].kernel("pointwise") is None, reason="needs numba")
+pytestmark = [
+    pytest.mark.cpu,
+    pytest.mark.skipif(get("cpu")[0].kernel("pointwise") is None, reason="needs numba"),
+]
 
 FUNCTIONS = {name: getattr(nn, name) for name in ["relu", "sigmoid", "tanh", "softplus", "mish", "selu", "elu", "celu"]}
 FUNCTIONS |= {name: getattr(nn, name) for name in ["silu", "gelu", "hardswish", "hardsigmoid", "hardtanh", "relu6"]}

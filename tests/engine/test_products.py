@@ -13,6 +13,8 @@ import ringtrain as rt
 from ringtrain.backend import cpu_matmul, get, host, layout, threads
 from ringtrain.ops import conv, conv_transpose
 
+pytestmark = pytest.mark.cpu
+
 EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).eps}
 
 

@@ -175,6 +175,7 @@ def test_no_samples_and_no_data(name):
     ]
 
 
+@pytest.mark.cpu
 def test_a_write_into_the_outputs_is_seen():
     inputs = [rt.tensor(a, "f8", requires_grad=True) for a in made("gru", (4, 2, 3, 3))]
     out, _ = nn.gru(*inputs)

@@ -49,6 +49,7 @@ def test_tensor_never_shares(kind, tmp_path):
     assert t.tolist() == [77, 1, 2, 3]
 
 
+@pytest.mark.cpu
 def test_from_numpy_shares():
     a = np.arange(3.0)
     t = rt.from_numpy(a)
@@ -77,6 +78,7 @@ def test_creation():
     assert rt.one_hot(2, 3).tolist() == [0, 0, 1]
 
 
+@pytest.mark.cpu
 def test_python_face():
     t = rt.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert (t.shape, t.ndim, t.size, t.nbytes, len(t), t.device) == ((2, 2), 2, 4, 16, 2, "cpu")
@@ -93,6 +95,7 @@ def test_python_face():
     assert t in {t}
 
 
+@pytest.mark.cpu
 def test_repr():
     t = rt.tensor([1.0, 2.0])
     assert repr(t) == "tensor([1., 2.])"
@@ -102,6 +105,7 @@ def test_repr():
     assert "bfloat16" in repr(rt.ones(2, ml_dtypes.bfloat16))
 
 
+@pytest.mark.cpu
 def test_comparisons_with_anything():
     t = rt.tensor([1, 2])
     assert (t == 1).tolist() == [True, False]

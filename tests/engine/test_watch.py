@@ -42,6 +42,7 @@ class TestAnomaly:
         with pytest.raises(rt.AnomalyError, match=pattern), rt.detect_anomaly():
             f()
 
+    @pytest.mark.cpu  # of its kernels
     def test_forward_names_op_line_tensor_and_shapes(self):
         def f():
             self.here = line() + 1
@@ -80,6 +81,7 @@ class TestAnomaly:
             rt.grad(nn.scaled_dot_product_attention(q, q, q, is_causal=True).sum(), q, create_graph=True)
             rt.where(np.array([True, False]), leaf(1.0, 2.0), -np.inf)
 
+    @pytest.mark.cpu  # of its kernels
     def test_whole_modules_inside(self):
         """A fault deep in a layer is the line of the program that called the model."""
         model = nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2))

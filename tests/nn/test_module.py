@@ -10,16 +10,18 @@ import pytest
 import ringtrain as rt
 from ringtrain import nn
 
+from ..arrays import on_host
+
 
 class Block(nn.Module):
     """Every kind of attribute that registers, and some that do not."""
 
     def __init__(self):
         self.first = nn.Linear(3, 4)
-        self.scale = nn.Parameter(np.full((), 2.0, np.float32))
+        self.scale = nn.Parameter(rt.full((), 2.0))
         self.table = rt.tensor([1.0, 2.0, 3.0])
         self.parts = [nn.Linear(4, 4), (nn.ReLU(), nn.Linear(4, 2))]
-        self.heads = {"a": nn.Linear(2, 1), "b": {"c": nn.Parameter(np.ones(5, np.float32))}}
+        self.heads = {"a": nn.Linear(2, 1), "b": {"c": nn.Parameter(rt.ones(5))}}
         self.again = self.first
         self._private = rt.ones((9,))
         self.sizes = [3, 4]
@@ -49,7 +51,7 @@ NAMES = [
 
 
 def values(module):
-    return {name: np.array(array) for name, array in module.state_dict().items()}
+    return {name: on_host(array) for name, array in module.state_dict().items()}
 
 
 def same(a, b):
@@ -183,7 +185,7 @@ def test_zero_grad_drops_gradients():
 def test_to_a_dtype_converts_floats_and_nothing_else(dtype):
     class Mixed(nn.Module):
         def __init__(self):
-            self.weight = nn.Parameter(np.array([1.5, 2.5], np.float32))
+            self.weight = nn.Parameter(rt.from_numpy(np.array([1.5, 2.5], np.float32)))
             self.mean = rt.tensor([0.25])
             self.count = rt.tensor([3])
 
@@ -247,7 +249,7 @@ def test_a_module_without_forward_says_so():
 
 def test_parameters_under_private_names_are_trained():
     block = nn.Module()
-    block._w = nn.Parameter(np.ones(3))
+    block._w = nn.Parameter(rt.from_numpy(np.ones(3)))
     block._list = [nn.Linear(2, 2)]
     assert [n for n, _ in block.named_parameters()] == ["_w", "_list.0.weight", "_list.0.bias"]
 
@@ -259,6 +261,7 @@ def test_a_part_that_knows_its_owner_does_not_own_it():
     assert [n for n, _ in part.named_parameters()] == ["weight", "bias"]
 
 
+@pytest.mark.cpu
 def test_converting_to_what_it_is_keeps_the_gradient():
     layer = nn.Linear(2, 2)
     layer(rt.ones((1, 2))).sum().backward()

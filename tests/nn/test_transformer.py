@@ -8,6 +8,8 @@ import pytest
 import ringtrain as rt
 from ringtrain import nn, random
 
+from ..arrays import on_host
+
 B, T, S, E, H = 3, 5, 7, 8, 4
 PADDING = np.arange(S) >= np.array([[7], [4], [1]])
 MASK = (np.random.default_rng(5).random((T, S)) > 0.7) & (np.arange(S) > 0)
@@ -101,7 +103,7 @@ def test_grouped_heads_are_whole_heads_that_repeat():
     many = nn.MultiHeadAttention(E, H, dtype=np.float64)
     wide = {}
     for name, value in few.state_dict().items():
-        wide[name] = value
+        wide[name] = value = on_host(value)
         if name.startswith("in_proj"):
             value = value + made(*value.shape) * (value.ndim == 1)  # a bias that is not 0
             few.load_state_dict(few.state_dict() | {name: value})

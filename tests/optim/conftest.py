@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import ringtrain as rt
 from ringtrain import nn
 
 SHAPES = [(13, 17), (), (5,), (0, 3), (1, 2, 3), (40,)]
@@ -14,7 +15,7 @@ def normal(shape, *seed):
 
 
 def parameters(dtype=np.float64, shapes=SHAPES):
-    return [nn.Parameter(normal(s, i).astype(dtype)) for i, s in enumerate(shapes)]
+    return [nn.Parameter(rt.from_numpy(normal(s, i).astype(dtype))) for i, s in enumerate(shapes)]
 
 
 def set_gradients(params, step):

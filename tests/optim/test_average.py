@@ -9,6 +9,7 @@ import pytest
 import ringtrain as rt
 from ringtrain import nn, optim
 
+from ..arrays import on_host
 from .conftest import SHAPES, normal, parameters, set_gradients, values
 
 
@@ -31,27 +32,27 @@ def test_ema():
     exact = seen[0]
     for now in seen[1:]:
         exact = [0.9 * a + 0.1 * p for a, p in zip(exact, now, strict=True)]
-    for got, a in zip(ema.averages, exact, strict=True):
+    for got, a in zip(map(on_host, ema.averages), exact, strict=True):
         np.testing.assert_allclose(got, a, rtol=0, atol=1e-14)
 
 
 def test_ema_with_warmup():
-    p = nn.Parameter(np.zeros(1))
+    p = nn.Parameter(rt.from_numpy(np.zeros(1)))
     ema = optim.EMA([p], decay=0.5, warmup=True)
     exact = None
     for n in range(12):
-        p.data = np.array([float(n * n)])
+        p.data = rt.from_numpy(np.array([float(n * n)]))
         ema.update()
         decay = min(0.5, (1 + n) / (10 + n))
         exact = float(n * n) if exact is None else decay * exact + (1 - decay) * n * n
-    assert ema.averages[0][0] == pytest.approx(exact, rel=1e-14)
+    assert float(ema.averages[0][0]) == pytest.approx(exact, rel=1e-14)
 
 
 def test_swa():
     params = parameters()
     swa = optim.SWA(params)
     seen = trained(swa, params)
-    for i, got in enumerate(swa.averages):
+    for i, got in enumerate(map(on_host, swa.averages)):
         np.testing.assert_allclose(got, np.mean([now[i] for now in seen], axis=0), rtol=0, atol=1e-14)
 
 
@@ -68,7 +69,7 @@ def test_pytorch_agrees():
             for p, v in zip(model, now, strict=True):
                 p.data = torch.from_numpy(v.copy())
             theirs.update_parameters(model)
-        for got, want in zip(mine.averages, theirs.module, strict=True):
+        for got, want in zip(map(on_host, mine.averages), theirs.module, strict=True):
             np.testing.assert_allclose(got, want.detach().numpy(), rtol=1e-13)
 
 
@@ -80,7 +81,7 @@ def test_swapping_in_and_out(dtype):
     before = values(params)
     with ema.applied():
         for p, average in zip(values(params), ema.averages, strict=True):
-            np.testing.assert_array_equal(p, average.astype(dtype))
+            np.testing.assert_array_equal(p, on_host(average).astype(dtype))
         with pytest.raises(RuntimeError, match="swap"):
             ema.update()
     for p, exact in zip(values(params), before, strict=True):
@@ -106,14 +107,14 @@ def test_a_saved_average_goes_on_bit_for_bit(kind, dtype):
     params = parameters(dtype)
     average = kind(params)
     trained(average, params)
-    saved, twins = copy.deepcopy(average.state_dict()), [nn.Parameter(v) for v in values(params)]
+    saved, twins = copy.deepcopy(average.state_dict()), [nn.Parameter(rt.from_numpy(v)) for v in values(params)]
     other = kind(twins)
     other.load_state_dict(saved)
     trained(average, params, range(7, 11))
     trained(other, twins, range(7, 11))
     assert average.count == other.count == 11
     for a, b in zip(average.averages, other.averages, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(on_host(a), on_host(b))
 
 
 def test_what_does_not_fit():

@@ -69,7 +69,7 @@ def test_each_group_by_itself():
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
 def test_squares_do_not_overflow(dtype):
-    p = nn.Parameter(np.zeros(1000, dtype))
+    p = nn.Parameter(rt.from_numpy(np.zeros(1000, dtype)))
     p.grad = np.full(1000, 3e4).astype(dtype)
     value = float(p.grad.numpy()[0])
     assert optim.clip_grad_norm_(p, 1.0) == pytest.approx(value * math.sqrt(1000), rel=1e-6)
@@ -101,7 +101,7 @@ def test_by_value():
 
 
 def test_gradients_made_with_create_graph():
-    p = nn.Parameter(np.array([3.0, 4.0]))
+    p = nn.Parameter(rt.from_numpy(np.array([3.0, 4.0])))
     (p * p).sum().backward(create_graph=True)
     assert optim.clip_grad_norm_([p], 5.0) == 10.0
     np.testing.assert_allclose(p.grad.numpy(), [3.0, 4.0], rtol=1e-6)

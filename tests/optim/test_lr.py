@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+import ringtrain as rt
 from ringtrain import nn, optim
 
 
 def sgd(*rates):
-    return optim.SGD([{"params": [nn.Parameter(np.zeros(2))], "lr": rate} for rate in rates])
+    return optim.SGD([{"params": [nn.Parameter(rt.from_numpy(np.zeros(2)))], "lr": rate} for rate in rates])
 
 
 def rates(optimizer):

@@ -10,6 +10,7 @@ import pytest
 import ringtrain as rt
 from ringtrain import nn, optim
 
+from ..arrays import on_host
 from . import references
 from .conftest import SHAPES, normal, parameters, set_gradients, values
 
@@ -51,7 +52,7 @@ def same(a, b):
 
 def flat_state(optimizer):
     state = optimizer.state_dict()
-    return [np.asarray(v) for _, entry in sorted(state["state"].items()) for _, v in sorted(entry.items())]
+    return [on_host(v) for _, entry in sorted(state["state"].items()) for _, v in sorted(entry.items())]
 
 
 # --- groups ---------------------------------------------------------------------------------------------
@@ -87,8 +88,10 @@ def test_a_changed_rate_takes_effect():
 
 def test_dtypes_may_differ():
     kinds = [np.float32, np.float64, np.float16, np.float32, ml_dtypes.bfloat16, np.float64]
-    params = [nn.Parameter(normal(s, i).astype(d)) for i, (s, d) in enumerate(zip(SHAPES, kinds, strict=True))]
-    alone = [nn.Parameter(v) for v in values(params)]
+    params = [
+        nn.Parameter(rt.from_numpy(normal(s, i).astype(d))) for i, (s, d) in enumerate(zip(SHAPES, kinds, strict=True))
+    ]
+    alone = [nn.Parameter(rt.from_numpy(v)) for v in values(params)]
     sgd, singles = MAKERS["sgd"](params), [MAKERS["sgd"]([p]) for p in alone]
     for step in range(3):
         set_gradients(params, step)
@@ -219,7 +222,7 @@ def test_an_optimiser_may_be_built_between_forward_and_backward():
 
 
 def test_gradients_of_create_graph_are_taken():
-    p = nn.Parameter(np.array([2.0, 3.0]))
+    p = nn.Parameter(rt.from_numpy(np.array([2.0, 3.0])))
     sgd = optim.SGD([p], lr=1.0)
     (p * p).sum().backward(create_graph=True)
     sgd.step()
@@ -233,7 +236,7 @@ def test_data_assigned_after_construction_is_kept():
     steps(adam, params, [0])
     steps(other, twins, [0])
     new = normal(SHAPES[0], 77)
-    params[0].data = new.copy()
+    params[0].data = rt.from_numpy(new.copy())
     with rt.no_grad():
         twins[0][...] = rt.from_numpy(new)
     steps(adam, params, [1, 2])
@@ -271,7 +274,7 @@ def test_a_model_converted_afterwards_is_an_error_and_nothing_is_updated(change)
 def test_a_conversion_that_changes_nothing_is_no_error():
     layer = nn.Linear(3, 3)
     sgd = optim.SGD(layer.parameters(), lr=0.1)
-    layer.to("cpu").to(np.float32)
+    layer.to(layer.weight.device).to(np.float32)
     before = values(layer.parameters())
     layer(rt.ones((1, 3))).sum().backward()
     sgd.step()
@@ -311,7 +314,7 @@ def test_a_saved_state_goes_on_bit_for_bit(name, dtype):
     saved, at = copy.deepcopy(optimizer.state_dict()), values(params)
     saved["param_groups"] = json.loads(json.dumps(saved["param_groups"]))  # as a checkpoint has it
     steps(optimizer, params, range(5, 9))
-    twins = [nn.Parameter(v) for v in at]
+    twins = [nn.Parameter(rt.from_numpy(v)) for v in at]
     other = MAKERS[name](twins)
     other.load_state_dict(saved)
     assert other.state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]

@@ -4,11 +4,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import ringtrain as rt
 from ringtrain import nn, optim
 from ringtrain.backend import get
 from ringtrain.optim.matrix import orthogonalize
 from ringtrain.optim.stretch import apply
 
+from ..arrays import on_host
 from . import references
 from .conftest import SHAPES, STEPS, normal, parameters, set_gradients, values
 
@@ -255,8 +257,8 @@ def test_sgd_is_lars_without_trust_and_adam_is_lamb_with_a_ratio_of_one():
     lars = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "trust_coefficient": 0.0}
     for got, exact in zip(run(optim.LARS, lars, np.float64), sgd, strict=True):
         np.testing.assert_array_equal(got, exact)
-    zeros = [nn.Parameter(np.zeros(s)) for s in SHAPES]  # a norm of 0: the ratio is 1
-    twins = [nn.Parameter(np.zeros(s)) for s in SHAPES]
+    zeros = [nn.Parameter(rt.from_numpy(np.zeros(s))) for s in SHAPES]  # a norm of 0: the ratio is 1
+    twins = [nn.Parameter(rt.from_numpy(np.zeros(s))) for s in SHAPES]
     for params, optimizer in ((zeros, optim.LAMB(zeros, eps=1e-8)), (twins, optim.Adam(twins))):
         set_gradients(params, 0)
         optimizer.step()
@@ -383,7 +385,7 @@ def test_small_gradients_in_sixteen_bits(make, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_updates_too_small_for_sixteen_bits_add_up(dtype):
-    p = nn.Parameter(np.ones(100).astype(dtype))
+    p = nn.Parameter(rt.from_numpy(np.ones(100).astype(dtype)))
     sgd = optim.SGD([p], lr=1e-5)
     for _ in range(5000):  # one alone is far below a unit in the last place of 1
         p.grad = np.ones(100).astype(dtype)
@@ -392,12 +394,12 @@ def test_updates_too_small_for_sixteen_bits_add_up(dtype):
 
 
 def test_a_sixteen_bit_parameter_that_somebody_wrote_is_taken_as_it_is():
-    p = nn.Parameter(np.ones(4, np.float16))
+    p = nn.Parameter(rt.from_numpy(np.ones(4, np.float16)))
     sgd = optim.SGD([p], lr=1e-4)
     p.grad = np.ones(4, np.float16)
     sgd.step()
-    p.data = np.array([1, 2, 3, 1], np.float16)
+    p.data = rt.from_numpy(np.array([1, 2, 3, 1], np.float16))
     p.grad = np.ones(4, np.float16)
     sgd.step()
     master = sgd.state_dict()["state"][0]["master"]
-    np.testing.assert_allclose(master, np.array([1 - 2e-4, 2 - 1e-4, 3 - 1e-4, 1 - 2e-4]), rtol=1e-6)
+    np.testing.assert_allclose(on_host(master), np.array([1 - 2e-4, 2 - 1e-4, 3 - 1e-4, 1 - 2e-4]), rtol=1e-6)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import ringtrain as rt
 from ringtrain import nn, optim
 from ringtrain.optim import lr
 
@@ -66,7 +67,9 @@ SCHEDULES = {
 
 
 def sgd(*rates):
-    return optim.SGD([{"params": [nn.Parameter(np.zeros(2))], "lr": rate} for rate in rates], momentum=0.9)
+    return optim.SGD(
+        [{"params": [nn.Parameter(rt.from_numpy(np.zeros(2)))], "lr": rate} for rate in rates], momentum=0.9
+    )
 
 
 def rates(optimizer):
@@ -103,7 +106,7 @@ def test_pytorch_agrees(name):
 def test_pytorch_agrees_on_betas(name):
     torch = pytest.importorskip("torch")
     kind, options = SCHEDULES[name]
-    own = optim.Adam([{"params": [nn.Parameter(np.zeros(2))], "lr": rate} for rate in RATES])
+    own = optim.Adam([{"params": [nn.Parameter(rt.from_numpy(np.zeros(2)))], "lr": rate} for rate in RATES])
     other = theirs(torch, torch.optim.Adam, betas=(0.9, 0.999))
     my, their = getattr(lr, kind)(own, **options), getattr(torch.optim.lr_scheduler, kind)(other, **options)
     follow(own, other, my, their, key="betas")
@@ -209,7 +212,11 @@ def test_warmup_of_any():
         (lambda o: lr.CyclicLR(o, 0.1, 0.2, mode="sine"), ValueError, "mode is 'triangular'"),
         (lambda o: lr.OneCycleLR(o, 0.1), ValueError, "wants total_steps, or epochs and steps_per_epoch"),
         (lambda o: lr.OneCycleLR(o, 0.1, 5, anneal_strategy="sine"), ValueError, "anneal_strategy is 'cos'"),
-        (lambda o: lr.OneCycleLR(optim.Adagrad([nn.Parameter(np.zeros(2))]), 0.1, 5), ValueError, "cycle_momentum=Fal"),
+        (
+            lambda o: lr.OneCycleLR(optim.Adagrad([nn.Parameter(rt.from_numpy(np.zeros(2)))]), 0.1, 5),
+            ValueError,
+            "cycle_momentum=Fal",
+        ),
         (lambda o: lr.SequentialLR(o, [lr.StepLR(o, 1)], [3]), ValueError, "1 schedules want 0 milestones"),
         (lambda o: lr.ChainedScheduler([lr.StepLR(o, 1), lr.StepLR(sgd(0.1), 1)]), ValueError, "of one optimiser"),
         (lambda o: lr.ChainedScheduler([lr.ReduceLROnPlateau(o)]), TypeError, "a function of the step"),
@@ -233,6 +240,6 @@ def test_one_cycle_ends():
 def test_a_group_added_after_the_schedule_is_an_error():
     optimizer = sgd(0.1)
     schedule = lr.StepLR(optimizer, 3)
-    optimizer.add_param_group({"params": [nn.Parameter(np.zeros(3))]})
+    optimizer.add_param_group({"params": [nn.Parameter(rt.from_numpy(np.zeros(3)))]})
     with pytest.raises(RuntimeError, match="add groups first"):
         schedule.step()
