@@ -53,6 +53,7 @@ bench: setup
 	$(BIN)/python benchmarks/allreduce.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/scaling.py
 
 # What benchmarks compare with, each in an environment of its own (about 2 GB).

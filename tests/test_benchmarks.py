@@ -83,6 +83,12 @@ def test_optimizers_writes_its_table(tmp_path):
     assert json.loads((tmp_path / "f").read_text())["works"]["adam"]["ringtrain"]["seconds"] > 0
 
 
+def test_ops_writes_its_table(tmp_path):
+    out = run("benchmarks/ops.py", "--op", "relu", "--repeats", 1, "--json", tmp_path / "f")
+    assert "relu" in out
+    assert json.loads((tmp_path / "f").read_text())["ops"]["relu"]["ringtrain"] > 0
+
+
 def test_training_step_says_which_process_ended():
     script = ["benchmarks/training_step.py", "--work", "mlp", "--repeats", "1", "--peer", f"mxnet={sys.executable}"]
     done = subprocess.run([sys.executable, *script], capture_output=True, text=True, cwd=ROOT, timeout=300)

@@ -1,4 +1,4 @@
-"""The worker's side of training_step.py and optimizers.py: one library in one process, timed on request."""
+"""The worker's side of training_step.py, optimizers.py and ops.py: one library in one process, timed on request."""
 
 import contextlib
 import ctypes

@@ -4,6 +4,7 @@
   ringtrain bench allreduce [options]    the collectives beside other libraries (from a checkout; so are the rest)
   ringtrain bench training_step [options]
   ringtrain bench optimizers [options]
+  ringtrain bench ops [options]
   ringtrain bench loading [options]
   ringtrain bench scaling [options]
 
@@ -26,7 +27,7 @@ from ringtrain.cli.errors import UsageError
 SUMMARY = "measure this machine: tune, or a benchmark of the checkout"
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-PROGRAMS = ("allreduce", "training_step", "optimizers", "loading", "scaling")
+PROGRAMS = ("allreduce", "training_step", "optimizers", "ops", "loading", "scaling")
 LIMIT = 600  # seconds
 
 
