@@ -24,6 +24,7 @@ TOGETHER = 8  # images whose results at the border, few for each image, may shar
 # in the gradient, and `at_once` how many runs to take before the next tile, so that their numbers stay in a cache.
 PART = ("a", "rows", "m", "runs", "b_runs", "count", "length", "columns", "c_rows", "c", "together")
 PART += ("b", "panel", "start", "at_once")
+COUNT, LENGTH, AT_ONCE = PART.index("count"), PART.index("length"), PART.index("at_once")
 
 
 @jit
@@ -60,7 +61,7 @@ def weigh(zero, images, x, distance, parts, step, g, g_distance, g_row, packed, 
     wide = 2 * BYTES // size
     most = 0
     for p in range(len(parts)):
-        most = max(most, parts[p, 6] * min(parts[p, 5], parts[p, 14]))
+        most = max(most, parts[p, LENGTH] * min(parts[p, COUNT], parts[p, AT_ONCE]))
     room, rows_of = np.empty(most * 2 * BYTES * packed + SLACK, np.uint8), np.empty(most, np.int64)
     panel = aligned(room)
     for i in range(images):
