@@ -15,11 +15,12 @@ from .conv_sparse import mostly_zeros, sparse_input_gradient, sparse_weight_grad
 from .correlate import PART, TOGETHER, column_sums, correlate, lay_out, weigh
 from .cpu_matmul import matmul
 from .depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
-from .layout import channels_last, on_lines, turned
+from .layout import address, channels_first, channels_last, on_lines, turned
 from .threads import shared
 from .tile import ROWS
 from .vectors import BYTES
 
+_B, _PANEL = PART.index("b"), PART.index("panel")
 WIDEST = 512  # bytes of a place's gradient that are read where they are
 
 
@@ -31,10 +32,6 @@ def geometry(shape: Any, weight: Any, stride: Any, padding: Any, dilation: Any, 
         *(shape[0], (*flat, *shape[2:]), shape[1], weight.shape[0], (*flat, *weight.shape[2:])),
         *((*flat, *stride), (*nothing, *padding), (*flat, *dilation), groups, weight.itemsize),
     )
-
-
-def _channels_first(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, -1, 1)
 
 
 def _gathered(
@@ -49,17 +46,17 @@ def _gathered(
     room = np.empty(made * mine * g.taps, weight.dtype)
     parts = plan.parts.copy()
     for i in range(g.groups):
-        at = weight.ctypes.data + i * room.nbytes
-        lay_out(zero, at, made, mine, g.taps, plan.order, back, room.ctypes.data, panels[i].ctypes.data)
-        parts[i :: g.groups, PART.index("b")] = panels[i].ctypes.data
-    parts[:, PART.index("panel")] = panels.strides[1]
+        at = address(weight) + i * room.nbytes
+        lay_out(zero, at, made, mine, g.taps, plan.order, back, address(room), address(panels[i]))
+        parts[i :: g.groups, _B] = address(panels[i])
+    parts[:, _PANEL] = panels.strides[1]
     if not plan.whole:
         out[...] = start
 
     def some(first: int, last: int) -> None:
         correlate(
-            *(zero, last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
-            *(parts, plan.step, start.ctypes.data, out.ctypes.data + first * out.strides[0], out.strides[0]),
+            *(zero, last - first, address(images) + first * images.strides[0], images.strides[0]),
+            *(parts, plan.step, address(start), address(out) + first * out.strides[0], out.strides[0]),
         )
 
     shared(len(images), TOGETHER, some)
@@ -112,9 +109,9 @@ def conv_weight_gradient(g: Geometry, images: np.ndarray, grad: np.ndarray, shap
         out = np.zeros((g.groups, g.taps, mine, made), grad.dtype)
         sums.append((first, out))
         weigh(
-            *(grad.dtype.type(0), last - first, images.ctypes.data + first * images.strides[0], images.strides[0]),
-            *(plan.parts, plan.step, grad.ctypes.data + first * grad.strides[0], grad.strides[0], row),
-            *(int(row > WIDEST or made * g.size % BYTES != 0), out.ctypes.data),
+            *(grad.dtype.type(0), last - first, address(images) + first * images.strides[0], images.strides[0]),
+            *(plan.parts, plan.step, address(grad) + first * grad.strides[0], grad.strides[0], row),
+            *(int(row > WIDEST or made * g.size % BYTES != 0), address(out)),
         )
 
     shared(len(images), 1, some)
@@ -137,7 +134,7 @@ class _Conv:
     def forward(self, x: Any, weight: Any, bias: Any, *, padding: Any, **options: Any) -> tuple[Any, Any]:
         images, padding = _images(x, padding)
         g = geometry((*images.shape[:1], images.shape[-1], *images.shape[1:-1]), weight, padding=padding, **options)
-        return _channels_first(conv_forward(g, images, weight, bias)), (images, g)
+        return channels_first(conv_forward(g, images, weight, bias)), (images, g)
 
     def backward(
         self, grad: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, *, padding: Any, **options: Any
@@ -149,7 +146,7 @@ class _Conv:
             gx = (sparse_input_gradient if sparse else conv_input_gradient)(g, flat, weight)
             if gx.shape[1:-1] != x.shape[2:]:
                 gx = gx[(slice(None), *_inside(x.shape[2:], padding))]
-            gx = _channels_first(gx)
+            gx = channels_first(gx)
         if needs[1]:
             gw = (sparse_weight_gradient if sparse else conv_weight_gradient)(g, images, flat, weight.shape)
         if needs[2]:

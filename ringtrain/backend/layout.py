@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .jit import available
 
-__all__ = ["address", "channels_last", "dense", "flat", "like", "on_lines", "turned"]
+__all__ = ["address", "channels_first", "channels_last", "dense", "flat", "like", "on_lines", "turned"]
 
 LINE = 64
 # Where an array object keeps the address of its data: first behind what every object begins with, by NumPy's binary
@@ -28,7 +29,7 @@ def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndar
     """A new array, empty or of zeros, that begins a line of the cache: vectors that span two take twice as long."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     room = (np.zeros if zeros else np.empty)(size + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
+    start = -address(room) % LINE
     return room[start : start + size].view(dtype).reshape(shape)
 
 
@@ -62,16 +63,31 @@ def turned(x: np.ndarray) -> np.ndarray:
     if x.dtype in (np.float32, np.float64) and available():
         from .gemm import transpose
 
-        transpose(x.dtype.type(0), n, x.ctypes.data, rows, columns, out.ctypes.data)
+        transpose(x.dtype.type(0), n, address(x), rows, columns, address(out))
     else:
         out[...] = x.swapaxes(1, 2)
     return out
 
 
+@cache
+def _axes(ndim: int, first: bool) -> tuple[int, ...]:
+    return (0, ndim - 1, *range(1, ndim - 1)) if first else (0, *range(2, ndim), 1)
+
+
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """(N, ..., C) as (N, C, ...), a view."""
+    return x.transpose(_axes(x.ndim, True))
+
+
+def _moved(x: np.ndarray) -> np.ndarray:
+    """(N, C, ...) as (N, ..., C), a view."""
+    return x.transpose(_axes(x.ndim, False))
+
+
 def channels_last(x: np.ndarray) -> np.ndarray:
     """(N, C, ...) as a contiguous (N, ..., C); a view where memory is in that order."""
     if not x.flags.c_contiguous or x.ndim < 3:
-        return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        return np.ascontiguousarray(_moved(x)) if x.ndim > 1 else x
     n, c, *space = x.shape
     places = math.prod(space)
     return turned(x.reshape(n, c, places)).reshape(n, *space, c)
@@ -81,9 +97,9 @@ def like(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     """x in the order of memory of another array of its shape."""
     if x.strides == other.strides:
         return x
-    if x.ndim > 2 and np.moveaxis(other, 1, -1).flags.c_contiguous:
-        return np.moveaxis(channels_last(x), -1, 1)
-    if x.ndim > 2 and other.flags.c_contiguous and (last := np.moveaxis(x, 1, -1)).flags.c_contiguous:
+    if x.ndim > 2 and _moved(other).flags.c_contiguous:
+        return channels_first(channels_last(x))
+    if x.ndim > 2 and other.flags.c_contiguous and (last := _moved(x)).flags.c_contiguous:
         n, *space, c = last.shape
         places = math.prod(space)
         return turned(last.reshape(n, places, c)).reshape(x.shape)
