@@ -209,7 +209,12 @@ def weight_gradient(g: Geometry) -> Pass:
         (d0, dn), (h0, hn), (w0, wn) = keys
         runs = outer([range(dn), range(hn), [0]], [a * s for a, s in zip(strides, g.stride, strict=True)])
         b_runs = outer([range(d0, d0 + dn), range(h0, h0 + hn), [w0]], there)
-        common = {"rows": rows, "m": len(rows), "runs": runs, "b_runs": b_runs, "count": len(runs), "length": wn}
+        common = {"rows": rows, "m": len(rows), "count": len(runs), "length": wn}
+        together = TOGETHER if len(runs) * wn < FEW and g.images > 1 else 1  # or sums would have few terms
+        if together > 1:
+            runs = _spread(runs, together, math.prod(g.space) * g.channels * g.size)
+            b_runs = _spread(b_runs, together, math.prod(g.out) * g.outputs * g.size)
+        common |= {"runs": runs, "b_runs": b_runs, "together": together}
         common |= {"c_rows": c_rows, "columns": made, "panel": 2 * BYTES, "at_once": max(1, CHUNK // (read * wn))}
         for i in range(g.groups):
             c = i * g.taps * mine * made * g.size

@@ -19,12 +19,13 @@ from .vectors import BYTES, fetch, keep, number_at, size_of
 TOGETHER = 8  # images whose results at the border, few for each image, may share a tile
 
 # What a part's numbers are. `product`'s: a (where in the image), rows, m (of each image), runs, b_runs, count, length,
-# columns, c_rows, c (where in the result). `together`: for how many images the tables of rows stand. In `correlate`
-# b is where its panels are, `panel` how far apart, `start` where it begins in the bias; in `weigh` b is where it begins
-# in the gradient, and `at_once` how many runs to take before the next tile, so that their numbers stay in a cache.
+# columns, c_rows, c (where in the result). `together`: for how many images the tables of rows stand, or in `weigh`
+# those of runs. In `correlate` b is where its panels are, `panel` how far apart, `start` where it begins in the bias;
+# in `weigh` b is where it begins in the gradient, and `at_once` how many runs to take before the next tile, so that
+# their numbers stay in a cache.
 PART = ("a", "rows", "m", "runs", "b_runs", "count", "length", "columns", "c_rows", "c", "together")
 PART += ("b", "panel", "start", "at_once")
-COUNT, LENGTH, AT_ONCE = PART.index("count"), PART.index("length"), PART.index("at_once")
+COUNT, LENGTH, AT_ONCE, IMAGES = (PART.index(name) for name in ("count", "length", "at_once", "together"))
 
 
 @jit
@@ -61,29 +62,33 @@ def weigh(zero, images, x, distance, parts, step, g, g_distance, g_row, packed, 
     wide = 2 * BYTES // size
     most = 0
     for p in range(len(parts)):
-        most = max(most, parts[p, LENGTH] * min(parts[p, COUNT], parts[p, AT_ONCE]))
+        runs_at_once = min(parts[p, COUNT] * parts[p, IMAGES], parts[p, AT_ONCE])
+        most = max(most, parts[p, LENGTH] * runs_at_once)
     room, rows_of = np.empty(most * 2 * BYTES * packed + SLACK, np.uint8), np.empty(most, np.int64)
     panel = aligned(room)
-    for i in range(images):
-        image, grad = x + i * distance, g + i * g_distance
-        _fetch(image, distance)
-        _fetch(grad, g_distance)
+    for start in range(0, images, TOGETHER):
+        last = min(images, start + TOGETHER)
+        _fetch(x + start * distance, (last - start) * distance)
+        _fetch(g + start * g_distance, (last - start) * g_distance)
         for p in range(len(parts)):
-            a, rows, m, runs, b_runs, count, length, columns, c_rows, at, _, b, _, _, at_once = parts[p]
-            for r in range(0, count, at_once):
-                here = (zero, image + a, rows, m, step, runs + 8 * r)
-                many = min(at_once, count - r)
-                if not packed:
-                    more = (b_runs + 8 * r, many, length, grad + b, g_row, 2 * BYTES)
-                    product(*here, *more, c + at, 1, c + at, c_rows, columns)
-                    continue
-                for j in range(0, columns, wide):
-                    for k in range(many):
-                        source = grad + b + j * size + number_at(b_runs + 8 * (r + k))
-                        rows_of[k] = k * length * 2 * BYTES
-                        pack_panel(zero, source, g_row, size, length, columns - j, panel + rows_of[k])
-                    more = (rows_of.ctypes.data, many, length, panel, 2 * BYTES, 0)
-                    product(*here, *more, c + at + j * size, 1, c + at + j * size, c_rows, min(wide, columns - j))
+            a, rows, m, runs, b_runs, each, length, columns, c_rows, at, together, b, _, _, at_once = parts[p]
+            for i in range(start, last, together):
+                image, grad = x + i * distance + a, g + i * g_distance + b
+                count = each * min(together, last - i)
+                for r in range(0, count, at_once):
+                    here = (zero, image, rows, m, step, runs + 8 * r)
+                    many = min(at_once, count - r)
+                    if not packed:
+                        more = (b_runs + 8 * r, many, length, grad, g_row, 2 * BYTES)
+                        product(*here, *more, c + at, 1, c + at, c_rows, columns)
+                        continue
+                    for j in range(0, columns, wide):
+                        for k in range(many):
+                            source = grad + j * size + number_at(b_runs + 8 * (r + k))
+                            rows_of[k] = k * length * 2 * BYTES
+                            pack_panel(zero, source, g_row, size, length, columns - j, panel + rows_of[k])
+                        more = (rows_of.ctypes.data, many, length, panel, 2 * BYTES, 0)
+                        product(*here, *more, c + at + j * size, 1, c + at + j * size, c_rows, min(wide, columns - j))
     keep(room)
     keep(rows_of)
 
