@@ -20,13 +20,17 @@ from .vectors import BYTES
 
 Axes = tuple[int, int, int]
 CHUNK = 128 << 10  # bytes of images and gradients that a weight's gradient goes through before the next tile
+PLANS = 128  # geometries whose tables are kept, for each pass
 FEW = 64  # places for which a part's last tile, partly empty, would cost much: several images share tiles
 
 
 class Geometry(NamedTuple):
-    """A convolution of images (N, C, D, H, W) with a weight (O, C / groups, KD, KH, KW) of numbers of `size` bytes."""
+    """A convolution of images (N, C, D, H, W) with a weight (O, C / groups, KD, KH, KW) of numbers of `size` bytes.
 
-    images: int
+    several: whether N > 1. Tables are the same for every other number of images, as a last batch may have.
+    """
+
+    several: bool
     space: Axes
     channels: int
     outputs: int
@@ -126,6 +130,7 @@ def outer(axes: Sequence[Sequence[int]], strides: Sequence[int]) -> np.ndarray:
 
 
 def distances(space: Sequence[int], each: int) -> Axes:
+    """From place to place along each axis, where a place takes `each`."""
     return (space[1] * space[2] * each, space[2] * each, each)
 
 
@@ -161,7 +166,7 @@ def _gather(g: Geometry, terms: list, source: Axes, read: int, result: Axes, mad
         if g.groups == 1 and side == list(range(across)) == list(classes[2].offsets):  # side by side in both
             runs, b_runs, length = runs[::across].copy(), b_runs[::across].copy(), mine * across
         rows, c_rows = outer([c.firsts for c in classes], strides), outer([c.places for c in classes], there)
-        m, together = len(rows), TOGETHER if len(rows) < FEW and g.images > 1 else 1
+        m, together = len(rows), TOGETHER if len(rows) < FEW and g.several else 1
         if together > 1:
             rows = _spread(rows, together, math.prod(source) * read * g.size)
             c_rows = _spread(c_rows, together, math.prod(result) * made * g.size)
@@ -173,20 +178,20 @@ def _gather(g: Geometry, terms: list, source: Axes, read: int, result: Axes, mad
     return _made(g.size, outer(orders, distances(g.kernel, 1)), whole, parts)
 
 
-@lru_cache(512)
+@lru_cache(PLANS)
 def forward(g: Geometry) -> Pass:
     """The output, from the images."""
     return _gather(g, [met(*axis) for axis in g.axes], g.space, g.channels, g.out, g.outputs)
 
 
-@lru_cache(512)
+@lru_cache(PLANS)
 def input_gradient(g: Geometry) -> Pass:
     """The images' gradient, from the output's."""
     terms = [_exchanged(met(*axis), axis[0], 1) for axis in g.axes]
     return _gather(g, terms, g.out, g.outputs, g.space, g.channels)
 
 
-@lru_cache(512)
+@lru_cache(PLANS)
 def weight_gradient(g: Geometry) -> Pass:
     """The weight's gradient (groups, taps, channels, outputs of a group): a term for each place of the output."""
     mine, made = g.channels // g.groups, g.outputs // g.groups
@@ -210,7 +215,7 @@ def weight_gradient(g: Geometry) -> Pass:
         runs = outer([range(dn), range(hn), [0]], [a * s for a, s in zip(strides, g.stride, strict=True)])
         b_runs = outer([range(d0, d0 + dn), range(h0, h0 + hn), [w0]], there)
         common = {"rows": rows, "m": len(rows), "count": len(runs), "length": wn}
-        together = TOGETHER if len(runs) * wn < FEW and g.images > 1 else 1  # or sums would have few terms
+        together = TOGETHER if len(runs) * wn < FEW and g.several else 1  # or sums would have few terms
         if together > 1:
             runs = _spread(runs, together, math.prod(g.space) * g.channels * g.size)
             b_runs = _spread(b_runs, together, math.prod(g.out) * g.outputs * g.size)

@@ -29,7 +29,7 @@ def geometry(shape: Any, weight: Any, stride: Any, padding: Any, dilation: Any, 
     flat = (1,) * (5 - len(shape))
     nothing = (0,) * len(flat)
     return Geometry(
-        *(shape[0], (*flat, *shape[2:]), shape[1], weight.shape[0], (*flat, *weight.shape[2:])),
+        *(shape[0] > 1, (*flat, *shape[2:]), shape[1], weight.shape[0], (*flat, *weight.shape[2:])),
         *((*flat, *stride), (*nothing, *padding), (*flat, *dilation), groups, weight.itemsize),
     )
 

@@ -16,8 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .conv_plan import met
+from .conv_plan import PLANS, met
 from .jit import jit
+from .layout import address
+from .threads import shared
 from .vectors import BYTES, WORD, Writer, size_of
 
 VECTORS = 4  # sums kept at a time: as many as a multiply-add takes cycles
@@ -80,7 +82,7 @@ def sums_of_pairs(zero, x, x_at, y, y_at, ends, channels, start, moves, target):
         first = ends[r]
 
 
-@lru_cache(512)
+@lru_cache(PLANS)
 def _pairs(g, by):
     """(ends, first offsets, second offsets) of the pairs of each row of a pass's result.
 
@@ -107,12 +109,19 @@ def _pass(g, by, x, y, start, out):
     """One pass over the images: x and y are arrays of channels last, `y` and `out` the same for all or by image."""
     ends, first, second = _pairs(g, by)
     together = by == "kernel"
-    for i in range(len(x)):
-        right, target = (y[i], out) if together else (y, out[i])
-        sums_of_pairs(
-            *(x.dtype.type(0), x[i].ctypes.data, first, right.ctypes.data, second, ends, g.channels),
-            *(start.ctypes.data, int(together), target.ctypes.data),
-        )
+
+    def some(begin, end):
+        for i in range(begin, end):
+            right, target = (y[i], out) if together else (y, out[i])
+            sums_of_pairs(
+                *(x.dtype.type(0), address(x[i]), first, address(right), second, ends, g.channels),
+                *(address(start), int(together), address(target)),
+            )
+
+    if together:  # all images add to one result
+        some(0, len(x))
+    else:
+        shared(len(x), 1, some)
     return out
 
 

@@ -11,12 +11,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-__all__ = ["count", "shared"]
+__all__ = ["count", "limit", "shared"]
+
+_limit: list[int] = []  # what `limit` has said
+
+
+def limit(n: int) -> None:
+    """From now on loops are shared among n threads in this process."""
+    count.cache_clear()
+    _others.cache_clear()
+    _limit[:] = [n]
 
 
 @cache
 def count() -> int:
     """How many threads share a loop. `ringtrain run` divides a host's processors among its ranks by OMP_NUM_THREADS."""
+    if _limit:
+        return _limit[0]
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdigit() and int(asked) > 0:
         return int(asked)

@@ -8,6 +8,7 @@ from typing import Any
 import collectives
 
 from .. import random
+from ..backend import threads
 from ..data.sampler import world as data_world
 
 
@@ -18,7 +19,7 @@ def init(comm: Any = None, timeout: float = 300.0) -> None:
     timeout  seconds that a collective waits for a rank that does not come
 
     Also tells samplers which part of the data is this rank's, dropout which rows of the global batch, and BLAS and
-    numba how many threads are this rank's share of the host's cores, unless OMP_NUM_THREADS is set.
+    compiled loops how many threads are this rank's share of the host's cores, unless OMP_NUM_THREADS is set.
     """
     collectives.init(comm, timeout)
     data_world.rank, data_world.size = collectives.rank(), collectives.size()
@@ -35,8 +36,9 @@ def shutdown() -> None:
 
 
 def set_threads(count: int) -> None:
-    """Gives BLAS and numba that many threads in this process."""
+    """Gives BLAS, compiled loops and numba that many threads in this process."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(count)
+    threads.limit(count)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))

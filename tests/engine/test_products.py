@@ -8,9 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import ringtrain as rt
 from ringtrain.backend import cpu_matmul, get, host, layout, threads
+from ringtrain.data.workers import worker
+from ringtrain.distributed import world
 from ringtrain.ops import conv, conv_transpose
 
 pytestmark = pytest.mark.cpu
@@ -141,6 +144,27 @@ def test_ranges_cover_everything_once(thread_count):
             threads.shared(n, grain, lambda a, b: seen.append((a, b)))  # noqa: B023
             assert all(a % grain == 0 for a, _ in seen)
             assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
+
+
+def test_a_rank_has_its_share_of_threads(monkeypatch):
+    monkeypatch.setattr(threads, "_limit", [])
+    for name in worker.THREAD_VARIABLES:
+        monkeypatch.setenv(name, "3")
+    threads.count.cache_clear()
+    assert threads.count() == 3
+    try:
+        with threadpoolctl.threadpool_limits():  # which puts back what was
+            world.set_threads(2)
+            assert threads.count() == 2
+            seen = []
+            threads.shared(10, 1, lambda a, b: seen.append((a, b)))
+            assert sorted(seen) == [(0, 5), (5, 10)]
+            worker.one_thread()
+            assert threads.count() == 1
+    finally:
+        threads._limit.clear()
+        threads.count.cache_clear()
+        threads._others.cache_clear()
 
 
 # images, (C, H, W), (O, KH, KW), stride, padding, dilation, groups

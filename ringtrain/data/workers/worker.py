@@ -92,9 +92,12 @@ def _send(connection: Any, message: tuple[Any, ...]) -> bool:
 
 
 def one_thread() -> None:
-    """One thread for BLAS and numba here: the other cores have workers, and the training itself."""
+    """One thread for BLAS and compiled loops here: the other cores have workers, and the training itself."""
     from threadpoolctl import threadpool_limits
+
+    from ...backend import threads
 
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
     threadpool_limits(1)
+    threads.limit(1)
