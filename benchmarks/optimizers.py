@@ -10,18 +10,13 @@ once: parameters and state both ways, gradients one way.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
-import platform
 import statistics
-import sys
-from pathlib import Path
 from typing import Any
 
+from beside_torch import compare
 from engines.optimizer_work import OPTIONS, SHAPES
-from training_step import Engine, peers
+from training_step import Engine
 
 STEPS = 5  # a repeat
 STREAMS = {"sgd": 3, "momentum": 5, "adam": 7, "adamw": 7}  # arrays read or written
@@ -46,45 +41,14 @@ def measure(engines: list[Engine], works: list[str], repeats: int) -> dict[str, 
     return table
 
 
-def show(table: dict[str, dict[str, dict[str, float]]], engines: list[Engine], threads: int) -> None:
-    versions = ", ".join(f"{e.name} {e.version}" for e in engines)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {threads} thread(s); {versions}")
+def show(table: dict[str, dict[str, dict[str, float]]], names: list[str]) -> None:
     print(f"{COUNT / 1e6:.2f} M float32 parameters in {len(SHAPES)} tensors")
-    print(f"{'work':12}" + "".join(f"{e.name:>26}" for e in engines) + f"{'ringtrain / torch':>20}")
+    print(f"{'work':12}" + "".join(f"{name:>26}" for name in names) + f"{'ringtrain / torch':>20}")
     for work, row in table.items():
-        cells = "".join(f"{row[e.name]['seconds'] * 1e3:>12.2f} ms {row[e.name]['GB/s']:>6.1f} GB/s" for e in engines)
+        cells = "".join(f"{row[name]['seconds'] * 1e3:>12.2f} ms {row[name]['GB/s']:>6.1f} GB/s" for name in names)
         ratio = f"{row['ringtrain']['seconds'] / row['torch']['seconds']:>20.2f}" if "torch" in row else ""
         print(f"{work:12}{cells}{ratio}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", nargs="+", choices=OPTIONS, default=list(OPTIONS))
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="torch=...")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        parser.error(f"--json {args.json}: there is no such folder")
-    if args.repeats < 1 or args.threads < 1 or any(not item.startswith("torch=") for item in args.peer):
-        parser.error("--repeats and --threads must be 1 or more, and --peer torch=PYTHON")
-    found = {name: python for name, python in peers(args.peer).items() if name == "torch"}
-    engines = [
-        Engine(name, python, "optimizers", args.threads)
-        for name, python in {"ringtrain": sys.executable, **found}.items()
-    ]
-    try:
-        table = measure(engines, args.work, args.repeats)
-    finally:
-        for engine in engines:
-            engine.close()
-    show(table, engines, args.threads)
-    if args.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": args.threads}
-        versions = {e.name: e.version for e in engines}
-        Path(args.json).write_text(json.dumps({**machine, "versions": versions, "works": table}, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    compare(__doc__, "work", OPTIONS, "optimizers", measure, show)
