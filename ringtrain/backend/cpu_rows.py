@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,15 @@ from .threads import shared
 
 _WORTH = 2048  # elements from which a loop is worth loading
 _SHARED = 1 << 15  # elements from which waking another thread pays
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@cache
+def _rows() -> Any:
+    """The compiled loops; to load them loads numba."""
+    from . import rows
+
+    return rows
 
 
 def by_rows(loop: Any, *matrices: Any) -> None:
@@ -30,19 +40,15 @@ class _Softmax:
         return x.dtype in (np.float32, np.float64) and x.size >= _WORTH and axis in (-1, x.ndim - 1)
 
     def forward(self, x: Any) -> Any:
-        from . import rows
-
         x = np.ascontiguousarray(x)
         out = np.empty_like(x)
-        by_rows(getattr(rows, self.name), *(a.reshape(-1, x.shape[-1]) for a in (x, out)))
+        by_rows(getattr(_rows(), self.name), *(a.reshape(-1, x.shape[-1]) for a in (x, out)))
         return out
 
     def backward(self, g: Any, out: Any) -> Any:
-        from . import rows
-
         g, out = np.ascontiguousarray(g), np.ascontiguousarray(out)
         gx = np.empty_like(out)
-        by_rows(getattr(rows, f"{self.name}_back"), *(a.reshape(-1, out.shape[-1]) for a in (g, out, gx)))
+        by_rows(getattr(_rows(), f"{self.name}_back"), *(a.reshape(-1, out.shape[-1]) for a in (g, out, gx)))
         return gx
 
 
@@ -51,26 +57,30 @@ class _CrossEntropy:
 
     keeps_output = False
 
-    def accepts(self, logits: Any, labels: Any, *, reduction: str) -> bool:
-        return logits.dtype in (np.float32, np.float64) and reduction in ("mean", "sum") and logits.size > 0
+    def accepts(self, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str) -> bool:
+        return logits.dtype in _FLOATS and reduction in ("mean", "sum") and logits.size > 0
 
-    def forward(self, logits: Any, labels: Any, *, reduction: str) -> tuple[Any, Any]:
-        from .rows import cross_entropy
-
+    def forward(self, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str) -> tuple[Any, Any]:
         logits = np.ascontiguousarray(logits)
         weights, losses = np.empty_like(logits), np.empty(len(logits), logits.dtype)
-        places = labels.astype(np.int64, copy=False)
-        by_rows(cross_entropy, logits, places, weights, losses)
-        return losses.mean() if reduction == "mean" else losses.sum(), (weights, places)
+        by_rows(lambda x, y, w, out: _rows().cross_entropy(x, y, ignored, w, out), logits, labels, weights, losses)
+        whole = _rows().sum64(losses)
+        if reduction == "mean":
+            whole = whole / counted if counted else math.nan
+        return np.array(whole, logits.dtype), weights
 
-    def backward(self, g: Any, needs: Any, residuals: Any, logits: Any, labels: Any, *, reduction: str) -> list:
-        from .rows import cross_entropy_back
-
-        weights, places = residuals
+    def backward(
+        self, g: Any, needs: Any, weights: Any, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str
+    ) -> list:
         out = np.empty_like(weights)
-        each = weights.dtype.type(g / len(weights) if reduction == "mean" else g)
-        by_rows(lambda w, p, o: cross_entropy_back(w, p, each, o), weights, places, out)
+        each = weights.dtype.type(g.item() / counted if reduction == "mean" and counted else g.item())
+        by_rows(lambda w, y, to: _rows().cross_entropy_back(w, y, ignored, each, to), weights, labels, out)
         return [out, None]
+
+
+def count_labels(labels: Any, classes: int, ignored: int) -> tuple[int, int]:
+    """Kernel `count_labels`: (how many are not `ignored`, the place of the first that is no class either, or -1)."""
+    return _rows().count_labels(labels.reshape(-1), classes, ignored)
 
 
 class _Glu:
@@ -85,18 +95,14 @@ class _Glu:
         return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
     def forward(self, x: Any, *, axis: int) -> tuple[Any, Any]:
-        from .rows import glu
-
         x = np.ascontiguousarray(x)
         out = np.empty((*x.shape[:axis], x.shape[axis] // 2, *x.shape[axis + 1 :]), x.dtype)
-        by_rows(glu, self._matrix(x, axis), self._matrix(out, axis))
+        by_rows(_rows().glu, self._matrix(x, axis), self._matrix(out, axis))
         return out, x
 
     def backward(self, g: Any, needs: Any, residuals: Any, x: Any, *, axis: int) -> list:
-        from .rows import glu_back
-
         gx = np.empty_like(residuals)
-        by_rows(glu_back, *(self._matrix(a, axis) for a in (np.ascontiguousarray(g), residuals, gx)))
+        by_rows(_rows().glu_back, *(self._matrix(a, axis) for a in (np.ascontiguousarray(g), residuals, gx)))
         return [gx]
 
 
@@ -107,11 +113,9 @@ class _TopK:
         return x.dtype in (np.float32, np.float64) and x.size >= _WORTH and 0 < k <= 64 and axis == x.ndim - 1
 
     def __call__(self, x: Any, k: int, descending: bool) -> Any:
-        from .rows import top_k
-
         index = np.empty((*x.shape[:-1], k), np.int64)
         matrix = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-        by_rows(lambda some, to: top_k(some, descending, to), matrix, index.reshape(-1, k))
+        by_rows(lambda some, to: _rows().top_k(some, descending, to), matrix, index.reshape(-1, k))
         return index
 
 

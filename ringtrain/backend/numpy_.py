@@ -27,6 +27,7 @@ _PROVIDERS = {
     "matmul": "cpu_matmul:matmul",
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",
+    "count_labels": "cpu_rows:count_labels",
     "cross_entropy": "cpu_rows:CROSS_ENTROPY",
     "log_softmax": "cpu_rows:LOG_SOFTMAX",
     "softmax": "cpu_rows:SOFTMAX",

@@ -56,20 +56,36 @@ def inner(a, b):
 
 
 @jit(contract=True)
-def _exps(row, top, to):
-    """exp(row - top) into `to`; returns their sum."""
-    for j in range(np.uint64(row.size)):
-        to[j] = exp(row[j] - top)
-    return total(to)
+def _exps(x, tops, out):
+    """exp of each row less its largest element, by one loop over all rows: one may be narrower than a vector."""
+    for i in range(len(x)):
+        row, to = x[i], out[i]
+        top = tops[i] = largest(row)
+        for j in range(np.uint64(row.size)):
+            to[j] = row[j] - top
+    flat = out.reshape(-1)
+    for j in range(np.uint64(flat.size)):
+        flat[j] = exp(flat[j])
+
+
+@jit
+def _rows_at_once(x):
+    """As many rows as the nearest cache keeps."""
+    return max(1, 2048 // max(1, x.shape[1]))
 
 
 @jit(contract=True)
 def softmax(x, out):
-    for i in range(len(x)):
-        to = out[i]
-        scale = x.dtype.type(1) / _exps(x[i], largest(x[i]), to)
-        for j in range(np.uint64(to.size)):
-            to[j] *= scale
+    step = _rows_at_once(x)
+    tops = np.empty(step, x.dtype)
+    for first in range(0, len(x), step):
+        some = out[first : first + step]
+        _exps(x[first : first + step], tops, some)
+        for i in range(len(some)):
+            to = some[i]
+            scale = x.dtype.type(1) / total(to)
+            for j in range(np.uint64(to.size)):
+                to[j] *= scale
 
 
 @jit(contract=True)
@@ -83,13 +99,15 @@ def softmax_back(g, out, gx):
 
 @jit(contract=True)
 def log_softmax(x, out):
-    room = np.empty(x.shape[1], x.dtype)
-    for i in range(len(x)):
-        row, to = x[i], out[i]
-        top = largest(row)
-        log = np.log(_exps(row, top, room))
-        for j in range(np.uint64(to.size)):
-            to[j] = row[j] - top - log
+    step = _rows_at_once(x)
+    tops, room = np.empty(step, x.dtype), np.empty((min(step, len(x)), x.shape[1]), x.dtype)
+    for first in range(0, len(x), step):
+        some = x[first : first + step]
+        _exps(some, tops, room[: len(some)])
+        for i in range(len(some)):
+            row, to, top, log = some[i], out[first + i], tops[i], np.log(total(room[i]))
+            for j in range(np.uint64(to.size)):
+                to[j] = row[j] - top - log
 
 
 @jit(contract=True)
@@ -101,26 +119,57 @@ def log_softmax_back(g, out, gx):
             to[j] = head[j] - exp(value[j]) * whole
 
 
-@jit(contract=True)
-def cross_entropy(logits, labels, weights, losses):
-    """weights: the softmax of the logits; losses: -log of that of each label."""
-    for i in range(len(logits)):
-        row, to = logits[i], weights[i]
-        top = largest(row)
-        whole = _exps(row, top, to)
-        losses[i] = np.log(whole) - (row[labels[i]] - top)
-        scale = logits.dtype.type(1) / whole
-        for j in range(np.uint64(to.size)):
-            to[j] *= scale
+@jit
+def count_labels(labels, classes, ignored):
+    """(how many labels are not `ignored`, the place of the first that is neither that nor a class, or -1)."""
+    counted = 0
+    for i in range(labels.size):
+        label = labels[i]
+        if label != ignored:
+            if label < 0 or label >= classes:
+                return counted, i
+            counted += 1
+    return counted, -1
 
 
 @jit(contract=True)
-def cross_entropy_back(weights, labels, g, gx):
-    for i in range(len(weights)):
-        row, to = weights[i], gx[i]
-        for j in range(np.uint64(to.size)):
-            to[j] = row[j] * g
-        to[labels[i]] -= g
+def cross_entropy(logits, labels, ignored, weights, losses):
+    """weights: the softmax of the logits; losses: -log of that of each label. Both 0 for a label that is `ignored`."""
+    step, zero = _rows_at_once(logits), logits.dtype.type(0)
+    tops = np.empty(step, logits.dtype)
+    for first in range(0, len(logits), step):
+        some, exps = logits[first : first + step], weights[first : first + step]
+        _exps(some, tops, exps)
+        for i in range(len(some)):
+            label, to = labels[first + i], exps[i]
+            if label == ignored:
+                losses[first + i] = zero
+                to[:] = zero
+                continue
+            whole = total(to)
+            losses[first + i] = np.log(whole) - (some[i, label] - tops[i])
+            scale = logits.dtype.type(1) / whole
+            for j in range(np.uint64(to.size)):
+                to[j] *= scale
+
+
+@jit(contract=True)
+def cross_entropy_back(weights, labels, ignored, g, gx):
+    flat, out = weights.reshape(-1), gx.reshape(-1)
+    for j in range(np.uint64(flat.size)):
+        out[j] = flat[j] * g
+    for i in range(len(labels)):
+        if labels[i] != ignored:
+            gx[i, labels[i]] -= g
+
+
+@jit
+def sum64(row):
+    """The sum of a row of numbers, in float64."""
+    s = 0.0
+    for j in range(row.size):
+        s += row[j]
+    return s
 
 
 @jit(contract=True)

@@ -89,6 +89,7 @@ class Fused:
     def __init__(self, name: str, composed: Callable) -> None:
         self.name = name
         self.composed = composed
+        self._plans: dict[tuple, _Plan] = {}
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
@@ -114,7 +115,9 @@ class Fused:
     ) -> None:
         node = object.__new__(Node)
         node.op = self
-        node.plan = _Plan(kernel, self.composed, tuple([edge is not None for edge in edges]))
+        needs = tuple([edge is not None for edge in edges])
+        plan = self._plans.get((kernel, needs))
+        node.plan = plan or self._plans.setdefault((kernel, needs), _Plan(kernel, self.composed, needs))
         node.edges = edges
         node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
         node.saved = [*arrays, attributes, residuals]

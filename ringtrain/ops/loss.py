@@ -14,7 +14,7 @@ from ..backend import of
 from ..dtypes import is_float
 from ..tensor import Tensor, beside, raw, wrap
 from .define import op
-from .elementwise import sigmoid
+from .elementwise import sigmoid, where
 from .elementwise import softplus as _softplus
 from .fused import fused
 from .index import take, take_along_axis
@@ -33,10 +33,12 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction {reduction!r} is unknown; use 'mean', 'sum' or 'none'")
 
 
-def _composed(logits: Tensor, target: Any, *, reduction: str) -> Tensor:
-    """logits (N, C), target (N,) integers."""
-    scores = log_softmax(logits, axis=1)
-    return reduced(-squeeze(take_along_axis(scores, raw(target)[:, None], 1, checked=True), 1), reduction)
+def _composed(logits: Tensor, target: Any, *, ignored: int, counted: int, reduction: str) -> Tensor:
+    """logits (N, C), target (N,) class numbers, of which `counted` are not `ignored`."""
+    labels, scores = raw(target), log_softmax(logits, axis=1)
+    if counted != labels.size:
+        return _weighted(scores, labels, labels == ignored, None, 0.0, reduction)
+    return reduced(-squeeze(take_along_axis(scores, labels[:, None], 1, checked=True), 1), reduction)
 
 
 _plain = fused("cross_entropy", _composed)
@@ -66,23 +68,24 @@ def cross_entropy(
         raise ValueError(f"label_smoothing must lie in 0 .. 1; got {label_smoothing}")
     if is_float(getattr(raw(target), "dtype", np.dtype(bool))) and raw(target).shape == logits.shape:
         return _of_probabilities(logits, target, weight, label_smoothing, reduction)
-    labels, some_ignored = _labels("cross_entropy", logits, target, ignore_index)
-    if of(raw(logits)).abstract:  # a shape has no labels to look at
+    labels, counted = _labels("cross_entropy", logits, target, ignore_index)
+    if logits.backend.abstract:  # a shape has no labels to look at
         return reduced(log_softmax(logits, axis=1)[:, 0], reduction)
-    if logits.ndim > 2:
-        flat, labels, shape = _flat(logits, labels)
-        out = cross_entropy(flat, labels, weight, ignore_index, label_smoothing, reduction)
-        return reshape(out, shape) if reduction == "none" else out
-    if weight is None and not label_smoothing and not some_ignored:
-        return _plain(logits, labels.copy(), reduction=reduction)  # backward reads them again
-    ignored = labels == ignore_index
-    return _weighted(log_softmax(logits, axis=1), labels, ignored, weight, label_smoothing, reduction)
+    shape = labels.shape
+    if len(shape) > 1:
+        logits, labels = _flat(logits, labels)
+    if weight is None and not label_smoothing:
+        out = _plain(logits, labels, ignored=ignore_index, counted=counted, reduction=reduction)
+    else:
+        scores = log_softmax(logits, axis=1)
+        out = _weighted(scores, labels, labels == ignore_index, weight, label_smoothing, reduction)
+    return reshape(out, shape) if reduction == "none" and len(shape) > 1 else out
 
 
-def _flat(scores: Tensor, labels: Any) -> tuple[Tensor, Any, tuple[int, ...]]:
-    """Scores (N, C, ...) as (M, C), labels (N, ...) as (M,), and the shape of the labels."""
+def _flat(scores: Tensor, labels: Any) -> tuple[Tensor, Any]:
+    """Scores (N, C, ...) as (M, C), labels (N, ...) as (M,)."""
     flat = reshape(scores.transpose(0, *range(2, scores.ndim), 1), (-1, scores.shape[1]))
-    return flat, labels.reshape(-1), labels.shape
+    return flat, labels.reshape(-1)
 
 
 def _of_probabilities(logits: Tensor, target: Any, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
@@ -95,28 +98,38 @@ def _of_probabilities(logits: Tensor, target: Any, weight: Tensor | None, smooth
     return losses.sum() * (1.0 / losses.size) if reduction == "mean" and losses.size else reduced(losses, reduction)
 
 
-def _labels(name: str, scores: Tensor, target: Any, ignore_index: int | None) -> tuple[Any, bool]:
-    """(the targets as an array of class numbers, each of which exists, and whether some are to be ignored)."""
+def _labels(name: str, scores: Tensor, target: Any, ignore_index: int) -> tuple[Any, int]:
+    """(a copy of the targets, int64 class numbers that exist or are ignored, on the scores' device; how many count)."""
     labels = raw(target) if hasattr(raw(target), "dtype") else np.asarray(target)
-    shape = scores.shape[:1] + scores.shape[2:]
-    if scores.ndim < 2 or labels.shape != shape:
-        raise ValueError(f"{name}: scores {scores.shape} want targets of shape {shape}; got {labels.shape}")
+    whole = scores.shape
+    if len(whole) < 2 or labels.shape != whole[:1] + whole[2:]:
+        raise ValueError(f"{name}: scores {whole} want targets of shape {whole[:1] + whole[2:]}; got {labels.shape}")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: targets are class numbers, integers; got {labels.dtype}")
-    classes = scores.shape[1]
-    if of(labels).abstract or scores.backend.abstract or not labels.size:
-        return labels if scores.backend.abstract else scores.backend.asarray(labels), False
-    ignored = labels == ignore_index
-    wrong = ((labels < 0) | (labels >= classes)) & ~ignored
+    backend = of(labels)
+    if backend.abstract or scores.backend.abstract:
+        return labels, labels.size
     # of labels of the host's these are there; a GPU is waited for
-    some_wrong, some_ignored = of(labels).read(wrong.any(), ignored.any())
-    if some_wrong:
-        place = [int(i[0]) for i in wrong.nonzero()]
+    labels = labels.astype(np.int64)
+    kernel = backend.kernel("count_labels")
+    counted, wrong = (kernel or _count_labels)(labels, whole[1], ignore_index)
+    if wrong >= 0:
+        place = [int(i) for i in np.unravel_index(wrong, labels.shape)]
         raise ValueError(
             f"{name}: target {int(labels[tuple(place)])} at {place} is no class; "
-            f"the scores {scores.shape} have classes 0 .. {classes - 1}"
+            f"the scores {whole} have classes 0 .. {whole[1] - 1}"
         )
-    return scores.backend.asarray(labels), some_ignored
+    return scores.backend.asarray(labels), counted
+
+
+def _count_labels(labels: Any, classes: int, ignored: int) -> tuple[int, int]:
+    """(how many labels are not `ignored`, the place of the first that is no class either, or -1)."""
+    counts = labels != ignored
+    wrong = (((labels < 0) | (labels >= classes)) & counts).reshape(-1)
+    if not labels.size:
+        return 0, -1
+    counted, first, some = of(labels).read(counts.sum(), wrong.argmax(), wrong.any().astype(np.int64))
+    return counted, first if some else -1
 
 
 def _weighted(
@@ -131,6 +144,7 @@ def _weighted(
         spread = scores if weight is None else scores * expand_dims(weight.detach(), 0)
         uniform = -sum(spread, axis=1) * wrap(counts) * (1.0 / scores.shape[1])
         losses = losses * (1.0 - smoothing) + uniform * smoothing
+    losses = where(ignored, 0.0, losses)  # its gradient is 0 even where nothing counts, and the mean is 0 / 0
     if reduction == "mean":
         return losses.sum() / weights.sum()
     return reduced(losses, reduction)
@@ -150,13 +164,13 @@ def nll_loss(
     if not is_float(log_probabilities.dtype):
         raise TypeError(f"nll_loss: log probabilities are floats; got {log_probabilities.dtype}")
     labels, _ = _labels("nll_loss", log_probabilities, target, ignore_index)
-    if of(raw(log_probabilities)).abstract:
+    if log_probabilities.backend.abstract:
         return reduced(-log_probabilities[:, 0], reduction)
     shape = labels.shape
-    if log_probabilities.ndim > 2:
-        log_probabilities, labels, shape = _flat(log_probabilities, labels)
+    if len(shape) > 1:
+        log_probabilities, labels = _flat(log_probabilities, labels)
     out = _weighted(log_probabilities, labels, labels == ignore_index, weight, 0.0, reduction)
-    return reshape(out, shape) if reduction == "none" else out
+    return reshape(out, shape) if reduction == "none" and len(shape) > 1 else out
 
 
 def same_shape(name: str, prediction: Tensor, target: Any) -> Any:

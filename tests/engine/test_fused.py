@@ -154,7 +154,7 @@ def test_kernels_run_where_these_tests_compare_them():
     x = np.ones((1, 1, 3, 3))
     assert cpu.kernel("conv2d").accepts(x, x, None, groups=1)
     assert cpu.kernel("max_pool2d").accepts(x)
-    assert cpu.kernel("cross_entropy").accepts(x[0, 0], np.zeros(3, int), reduction="mean")
+    assert cpu.kernel("cross_entropy").accepts(x[0, 0], np.zeros(3, int), ignored=-100, counted=3, reduction="mean")
 
 
 @pytest.mark.parametrize("case", POOLS, ids=str)
@@ -197,16 +197,29 @@ def test_avg_pool2d(padding, rng):
     assert rt.gradcheck(lambda t: rt.nn.avg_pool2d(t, (3, 2), (2, 3), padding), rt.from_numpy(x).requires_grad_())
 
 
+@pytest.mark.parametrize("ignored", ["none", "some", "all"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("shape", [(1, 1), (13, 17), (5, 2)], ids=str)
-def test_cross_entropy(shape, reduction, rng):
+@pytest.mark.parametrize("shape", [(1, 1), (13, 17), (5, 2), (300, 10), (3, 2500)], ids=str)
+def test_cross_entropy(shape, reduction, ignored, rng):
+    """Rows narrower than a vector, more of them than are gone through at once, and rows longer than that."""
     logits, labels = rng.standard_normal(shape) * 5, rng.integers(0, shape[1], shape[0])
+    labels[{"none": slice(0), "some": slice(1, None, 2), "all": slice(None)}[ignored]] = 1 if shape[1] > 2 else -100
+    ignore_index = 1 if shape[1] > 2 and ignored != "none" else -100
+    options = {"ignored": ignore_index, "counted": int((labels != ignore_index).sum()), "reduction": reduction}
 
     def by_kernel(t):
-        return rt.nn.cross_entropy(t, labels, reduction=reduction)
+        return rt.nn.cross_entropy(t, labels, ignore_index=ignore_index, reduction=reduction)
 
-    same(by_kernel, lambda t: loss._composed(t, labels, reduction=reduction), [logits])
-    assert rt.gradcheck(by_kernel, rt.from_numpy(logits).requires_grad_())
+    if options["counted"] == 0 and reduction == "mean":  # as in PyTorch: no mean, and no gradient
+        x = rt.from_numpy(logits).requires_grad_()
+        out = by_kernel(x)
+        out.backward()
+        assert np.isnan(out.item())
+        assert not x.grad.numpy().any()
+        return
+    same(by_kernel, lambda t: loss._composed(t, t.backend.asarray(labels), **options), [logits])
+    if logits.size < 300:
+        assert rt.gradcheck(by_kernel, rt.from_numpy(logits).requires_grad_())
 
 
 def test_cross_entropy_of_extreme_logits():
