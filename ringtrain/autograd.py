@@ -51,8 +51,11 @@ class Node:
     dtype: Any
     taps: list | None
 
-    def vjp(self, xp: Any, g: Any) -> Any:
-        """Gradients of the inputs, None for those that want none; g is raw or, under create_graph, a Tensor."""
+    def vjp(self, xp: Any, g: Any, places: Sequence | None = None) -> Any:
+        """Gradients of the inputs, None for those that want none; g is raw or, under create_graph, a Tensor.
+
+        places: for a plan that is `placed`, an array for each input that its gradient may be written to, or None.
+        """
         saved = self.saved
         if saved is None:
             raise RuntimeError(
@@ -69,7 +72,7 @@ class Node:
             )
         if xp is taped:
             saved = self._as_tensors(saved)
-        return self.plan.run(xp, g, saved)
+        return self.plan.run(xp, g, saved) if places is None else self.plan.run(xp, g, saved, places)
 
     def _as_tensors(self, saved: Sequence) -> list:
         """The saved arrays as tensors that know their place in the graph."""
@@ -93,9 +96,10 @@ class _Plan:
     arrays  for each saved array the index of the input, or None for the output
     extras  what is saved after the arrays: an attribute's name, or an input's index for its shape
     run     (xp, g, saved) -> gradients of the inputs
+    placed  whether run takes `places` as well, where to write gradients instead of into new memory
     """
 
-    __slots__ = ("arrays", "extras", "run")
+    __slots__ = ("arrays", "extras", "placed", "run")
 
     def __init__(self, op: Op, needs: tuple[bool, ...]) -> None:
         vjps = [op.vjp_of(i) if need else None for i, need in enumerate(needs)]
@@ -113,12 +117,13 @@ class _Plan:
             return places[0] if type(key) is list else places
 
         steps: list[Any] = [v and (v, [place(*w) for w in ws]) for v, ws in zip(vjps, wanted, strict=True)]
-        self.run = _joint_runner(steps, needs) if op.joint else _runner(steps)
+        self.placed = op.joint and "places" in inspect.signature(op.vjps[0]).parameters
+        self.run = _joint_runner(steps, needs, self.placed) if op.joint else _runner(steps)
 
 
 def _wants(vjp: Callable) -> list[str]:
-    """What a vjp wants: its parameters after (xp, g), but for `needs`."""
-    return [name for name in list(inspect.signature(vjp).parameters)[2:] if name != "needs"]
+    """What a vjp wants: its parameters after (xp, g), but for `needs` and `places`."""
+    return [name for name in list(inspect.signature(vjp).parameters)[2:] if name not in ("needs", "places")]
 
 
 def _runner(steps: list) -> Callable:
@@ -139,12 +144,14 @@ def _runner(steps: list) -> Callable:
     return lambda xp, g, saved: [s and s[0](xp, g, *[_pick(saved, p) for p in s[1]]) for s in steps]
 
 
-def _joint_runner(steps: list, needs: tuple[bool, ...]) -> Callable:
+def _joint_runner(steps: list, needs: tuple[bool, ...], placed: bool) -> Callable:
     """Calls the op's one vjp, which is told which inputs need gradients."""
-    fn, places = next(s for s in steps if s)
+    fn, sources = next(s for s in steps if s)
+    nowhere = (None,) * len(needs)
 
-    def run(xp: Any, g: Any, saved: Any) -> Any:
-        results = fn(xp, g, needs, *[_pick(saved, p) for p in places])
+    def run(xp: Any, g: Any, saved: Any, places: Sequence = nowhere) -> Any:
+        told = (needs, places) if placed else (needs,)
+        results = fn(xp, g, *told, *[_pick(saved, p) for p in sources])
         if len(results) != len(needs):
             raise RuntimeError(f"a vjp gave {len(results)} gradients for {len(needs)} inputs")
         return results
@@ -165,7 +172,9 @@ class Op:
     vjp         a function (xp, g, ...) for each input (None: no gradient), a single one standing for all; or,
                 with joint=True, one (xp, g, needs, ...) -> gradients of all inputs. Its further parameters
                 are names: of inputs, of attributes, `out`, or `x_shape` for the shape of input x. With
-                several outputs g is a list, None where no gradient arrived
+                several outputs g is a list, None where no gradient arrived. One with `places` after `needs`
+                gets for each input an array of its shape and dtype that the gradient may be written to, and
+                is then to be what is returned for it; or None
     shape       (*MetaArrays, **attributes) -> shape, or MetaArray where the dtype does not follow from the
                 inputs; None: the inputs' broadcast shape
     joint       see vjp
@@ -231,7 +240,15 @@ class Op:
         if attributes and not attributes.keys() <= self.defaults.keys():
             unknown = sorted(attributes.keys() - self.defaults.keys())
             raise TypeError(f"{self.name} has no option {unknown}; it has {list(self.defaults)}")
-        arrays = [x._data if isinstance(x, Tensor) else np.asarray(x) if type(x) is list else x for x in inputs]
+        arrays: list[Any] = []
+        edges: list[Any] = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x._data)
+                edges.append(x._node)
+            else:
+                arrays.append(np.asarray(x) if type(x) is list else x)
+                edges.append(None)
         backend = _backend_of(arrays)
         if backend.waits:
             arrays = together(backend, arrays, inputs)
@@ -242,16 +259,11 @@ class Op:
                 result = self.forward(backend.xp, *arrays, **attributes)
         except (ValueError, TypeError, IndexError) as error:
             raise explained(error, self.name, arrays) from error
-        needed = mode.grad and any(isinstance(x, Tensor) and x._node is not None for x in inputs)
-        if type(result) is tuple:
-            outs = tuple(wrap(data) for data in result)
-            if needed:
-                record(self, inputs, arrays, attributes, outs)
-            return outs
-        out = wrap(result)
-        if needed:
-            record(self, inputs, arrays, attributes, (out,))
-        return out
+        results: Any = result if type(result) is tuple else (result,)
+        outs = tuple([wrap(data) for data in results])
+        if mode.grad and any(edges):
+            record(self, inputs, arrays, edges, attributes, outs)
+        return outs if results is result else outs[0]
 
     def _named(self, values: tuple) -> dict:
         """Attributes that were given by position."""
@@ -309,9 +321,10 @@ def explained(error: Exception, name: str, arrays: Sequence) -> Exception:
     return kind(f"{name}: {error} (inputs: {', '.join(map(describe, arrays))})")
 
 
-def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: tuple[Tensor, ...]) -> None:
-    """Puts the tensors `outs`, just computed by `op`, into the graph as one node."""
-    edges = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
+def record(
+    op: Op, inputs: Sequence, arrays: Sequence, edges: Sequence, attributes: dict, outs: tuple[Tensor, ...]
+) -> None:
+    """Puts the tensors `outs`, just computed by `op`, into the graph as one node; edges: the nodes of the inputs."""
     plan = op.plan(tuple([e is not None for e in edges]))
     first = outs[0]
     if plan is None or not is_float(first._data.dtype):
@@ -319,8 +332,8 @@ def record(op: Op, inputs: Sequence, arrays: Sequence, attributes: dict, outs: t
     node = _new(Node)
     node.op = op
     node.plan = plan
-    node.edges = edges
-    node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
+    node.edges = tuple(edges)
+    node.slots = tuple([x._slot if e is not None else None for x, e in zip(inputs, edges, strict=True)])
     saved: list[Any] = []
     cells: list[list] = []
     for i in plan.arrays:

@@ -114,6 +114,7 @@ class _Pass:
         wanted = {(t._node, t._slot): None for t in targets or ()}
         useful = None if targets is None else _leading_to({t._node for t in targets}, pending)
         ready = [node for node in reversed(self.roots) if not pending[node]]
+        into_leaves = targets is None and not create
         before = mode.grad
         mode.grad = create
         try:
@@ -131,7 +132,8 @@ class _Pass:
                 if g is None or (useful is not None and node not in useful):
                     results: Any = repeat(None)
                 else:
-                    results = node.vjp(taped if create else np if type(g) is _ndarray else _library(g), g)
+                    places = self.places(node) if into_leaves and node.plan.placed else None
+                    results = node.vjp(taped if create else np if type(g) is _ndarray else _library(g), g, places)
                 for edge, slot, result in zip(node.edges, node.slots, results):  # noqa: B905  results may be endless
                     if edge is None:
                         continue
@@ -145,6 +147,19 @@ class _Pass:
         finally:
             mode.grad = before
         return [] if targets is None else [wanted[t._node, t._slot] for t in targets]
+
+    def places(self, node: Node) -> list[Any]:
+        """For each input of a node the buffer of a leaf whose gradient is just what this node gives; or None."""
+        return [
+            edge.buffer
+            if type(edge) is Leaf
+            and edge.grad is None
+            and edge.taps is None
+            and self.pending[edge] == 1
+            and not any(cell is edge.version for cell in node.cells)  # the node read what is in the buffer
+            else None
+            for edge in node.edges
+        ]
 
     def send(self, node: Node, edge: Any, slot: int | None, g: Any) -> None:
         """Sends a gradient along an edge, in the shape and dtype of what the edge leads to."""

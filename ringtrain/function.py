@@ -40,6 +40,7 @@ class _Plan:
     """Calls the user's backward, on tensors, in both kinds of pass. The node saves the context, and frees it."""
 
     arrays = ()
+    placed = False
 
     def __init__(self, function: type[Function], count: int) -> None:
         self.function = function

@@ -35,12 +35,13 @@ class Leaf:
         self.owner = weakref.ref(owner)
 
     def accumulate(self, g: Any) -> None:
-        """Adds a raw gradient of this leaf's shape and dtype; the first one is copied, never kept."""
+        """Adds a raw gradient of this leaf's shape and dtype; the first one is copied, unless it is in the buffer."""
         self.version[0] += 1
         if self.grad is not None:
             self.grad += g
         elif self.buffer is not None:
-            self.buffer[...] = g
+            if g is not self.buffer:
+                self.buffer[...] = g
             self.grad = self.buffer
         else:  # NumPy's ops give scalars, which cannot be added to in place, for arrays of no axes
             self.grad = np.array(g) if isinstance(g, np.generic) else g.copy()

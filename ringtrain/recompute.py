@@ -112,6 +112,7 @@ class _Plan:
     """Runs fn again, with the same draws, and goes backward through what it left."""
 
     arrays = ()
+    placed = False
 
     def __init__(self, fn: Callable, kwargs: dict, leaves: list, turns: list) -> None:
         self.fn, self.kwargs, self.leaves, self.turns = fn, kwargs, leaves, turns

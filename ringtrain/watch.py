@@ -89,12 +89,12 @@ def _watched_call(call: Callable) -> Callable:
 
 
 def _watched_vjp(vjp: Callable) -> Callable:
-    def watched(self: Node, xp: Any, g: Any) -> Any:
+    def watched(self: Node, xp: Any, g: Any, *places: Any) -> Any:
         watchers = tuple(_watchers)
         for w in watchers:
             w.begin("backward", self.op.name)
         try:
-            results = vjp(self, xp, g)
+            results = vjp(self, xp, g, *places)
         except BaseException:
             for w in watchers:
                 w.failed("backward", self.op.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache, lru_cache
 from typing import Any
 
@@ -33,21 +34,38 @@ def _zeros(n: int, dtype: Any) -> np.ndarray:
     return np.zeros(n, dtype)
 
 
-def _suits(a: Any, b: Any) -> bool:
-    """Whether a product of these is one that the tiles are for: large, of one dtype, rows or columns contiguous."""
-    if b.ndim != 2 or a.dtype is not b.dtype or a.dtype not in _FLOATS:
-        return False
-    (k, n), m = b.shape, a.size // max(1, a.shape[-1])
-    if m < NARROW or n < NARROW or m * n * k < ENOUGH or a.shape[-1] != k or not available():
-        return False
-    plain = a.flags.c_contiguous or (a.ndim == 2 and _contiguous_one_way(a))
-    return plain and _contiguous_one_way(b)
+@lru_cache(1024)
+def _way(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, b_shape: tuple[int, ...], b_strides: Any, b_dtype: Any
+) -> tuple[Any, int, int, int, tuple[int, int], bool] | None:
+    """How the tiles multiply arrays that lie like this: (zero, m, n, k, strides of a as a matrix, turned about).
+
+    None where they do not: they are for large products of one dtype whose rows or columns are contiguous.
+    """
+    if len(b_shape) != 2 or dtype != b_dtype or dtype not in _FLOATS or not shape or shape[-1] != b_shape[0]:
+        return None
+    (k, n), m, size = b_shape, math.prod(shape[:-1]), dtype.itemsize
+    if m < NARROW or n < NARROW or m * n * k < ENOUGH or not available() or not _one_way(b_strides, size):
+        return None
+    if len(shape) == 2:
+        row, column = strides
+        if not _one_way(strides, size):
+            return None
+    else:
+        row, column, expected = k * size, size, size
+        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+            if length > 1 and stride != expected:
+                return None
+            expected *= length
+    # the many rows of both are read best whole, as those of the left are
+    about = m < n < k and row == size and b_strides[1] == size
+    return dtype.type(0), m, n, k, (row, column), about
 
 
-def _contiguous_one_way(x: Any) -> bool:
-    rows, columns = x.strides
-    size = x.itemsize
-    return (columns == size and rows >= size) or (rows == size and columns >= size)
+def _one_way(strides: tuple[int, ...], size: int) -> bool:
+    """Whether the rows or the columns of a matrix are contiguous."""
+    row, column = strides
+    return (column == size and row >= size) or (row == size and column >= size)
 
 
 def _stack_suits(a: Any, b: Any) -> bool:
@@ -57,7 +75,7 @@ def _stack_suits(a: Any, b: Any) -> bool:
     (m, k), n = a.shape[-2:], b.shape[-1]
     if min(m, n) < NARROW or m * n * k < ENOUGH_EACH or b.shape[-2] != k or not a.size or not available():
         return False
-    return all(_contiguous_one_way(x[(0,) * (x.ndim - 2)]) for x in (a, b))
+    return all(_one_way(x.strides[-2:], x.itemsize) for x in (a, b))
 
 
 @lru_cache(256)
@@ -96,34 +114,44 @@ def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndar
     return out
 
 
-def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """a @ b (+ bias, one number a column): a (..., m, k), b (k, n) or what broadcasts with a as NumPy's matmul does."""
-    if bias is None and _stack_suits(a, b):
-        return _stacked(np.empty((*a.shape[:-1], b.shape[-1]), a.dtype), a, b, 0)
-    if a.ndim > 2 and b.ndim == 2 and not a.flags.c_contiguous:
-        a = np.ascontiguousarray(a)  # NumPy would multiply matrix by matrix
-    if not _suits(a, b):
-        out = np.matmul(a, b)
-        if bias is not None:
-            out += bias
+def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    """a @ b (+ bias, one number a column): a (..., m, k), b (k, n) or what broadcasts with a as NumPy's matmul does.
+
+    out: contiguous, of the result's shape and dtype; it is written to, and is the result.
+    """
+    way = _way(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype)
+    if way is None:
+        return _otherwise(a, b, bias, out)
+    zero, m, n, k, strides, about = way
+    if about and bias is None:
+        turned = matmul(b.T, a.T).T
+        if out is None:
+            return np.ascontiguousarray(turned)
+        out[...] = turned
         return out
-    gemm, _, grain = _loops()
-    shape = (*a.shape[:-1], b.shape[1])
-    if a.ndim != 2:
-        a = a.reshape(-1, a.shape[-1])
-    (m, k), n = a.shape, b.shape[1]
-    if bias is None and m < n < k and a.strides[0] == a.itemsize and b.strides[1] == b.itemsize:
-        # the many rows of both are read best whole, as those of the left are
-        return np.ascontiguousarray(matmul(b.T, a.T).T)
-    out = np.empty((m, n), a.dtype)
+    if out is None:
+        out = np.empty((*a.shape[:-1], n), a.dtype)
     start = _zeros(n, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    left, right, row, there = address(a), address(b), a.strides[0], address(out)
+    gemm, _, grain = _loops()
+    left, right, there, width = address(a), address(b), address(out), n * a.itemsize
 
     def rows(first: int, last: int) -> None:
         gemm(
-            *(a.dtype.type(0), last - first, n, k, left + first * row, *a.strides, right, *b.strides, 0),
-            *(address(start), 0, there + first * out.strides[0], out.strides[0]),
+            *(zero, last - first, n, k, left + first * strides[0], *strides, right, *b.strides, 0),
+            *(address(start), 0, there + first * width, width),
         )
 
     shared(m, grain if m * n * k >= SHARED else m, rows)
-    return out.reshape(shape)
+    return out
+
+
+def _otherwise(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:
+    """`matmul` of a stack, of a matrix laid out anew first, or by NumPy."""
+    if bias is None and out is None and _stack_suits(a, b):
+        return _stacked(np.empty((*a.shape[:-1], b.shape[-1]), a.dtype), a, b, 0)
+    if a.ndim > 2 and b.ndim == 2 and not a.flags.c_contiguous:
+        return matmul(np.ascontiguousarray(a), b, bias, out)  # NumPy would multiply matrix by matrix
+    out = np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
+    return out

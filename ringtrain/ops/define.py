@@ -20,7 +20,7 @@ from ..backend.base import _by_type as _arrays
 from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "composed_widely", "op", "pointwise", "register", "special", "unary", "widely"]
+__all__ = ["binary", "composed_widely", "fitting", "op", "pointwise", "register", "special", "unary", "widely"]
 
 _LOOP = 2048  # elements from which a loop is worth looking for
 _new = object.__new__
@@ -53,6 +53,11 @@ def op(
     made.__doc__ = doc or f"`numpy.{name}`."
     register(name, made)
     return made
+
+
+def fitting(place: Any, dtype: Any) -> Any:
+    """One of a vjp's places if what is computed has its dtype, else None: gradients are cast to their inputs' later."""
+    return place if place is not None and place.dtype is dtype else None
 
 
 def widely(function: Callable) -> Callable:

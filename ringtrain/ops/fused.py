@@ -7,12 +7,13 @@ A kernel is an object with
     accepts(*arrays, **attributes) -> bool               whether it can do these (dtypes, options)
     forward(*arrays, **attributes) -> (out, residuals)   out is an array or a tuple of arrays
     backward(g, needs, residuals, *arrays, **attributes) -> gradients of all inputs, None where not needed
+    placed                                               True if backward takes `places` after needs, as a vjp may
     keeps_output                                         whether residuals hold an output: a write into it is an error
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import UNCHANGED, Node, Op, enable_grad, mode, taped
@@ -29,18 +30,21 @@ _identity = Op("identity", lambda xp, x: x, lambda xp, g: g)
 class _Plan:
     """What `Node.vjp` wants of a plan: the first arrays saved are the inputs; attributes and residuals follow."""
 
-    __slots__ = ("arrays", "composed", "kernel", "needs")
+    __slots__ = ("arrays", "composed", "kernel", "needs", "nowhere", "placed")
 
     def __init__(self, kernel: Any, composed: Callable, needs: tuple[bool, ...]) -> None:
         self.arrays = tuple(range(len(needs)))
         self.kernel = kernel
         self.composed = composed
         self.needs = needs
+        self.placed = getattr(kernel, "placed", False)
+        self.nowhere = (None,) * len(needs)
 
-    def run(self, xp: Any, g: Any, saved: list) -> list:
+    def run(self, xp: Any, g: Any, saved: list, places: Sequence | None = None) -> list:
         *inputs, attributes, residuals = saved
         if xp is not taped:
-            return self.kernel.backward(g, self.needs, residuals, *inputs, **attributes)
+            told = (self.needs, places or self.nowhere) if self.placed else (self.needs,)
+            return self.kernel.backward(g, *told, residuals, *inputs, **attributes)
         return self._again(g, inputs, attributes)
 
     def _again(self, g: Any, inputs: list, attributes: dict) -> list:
@@ -89,17 +93,21 @@ class Fused:
     def __init__(self, name: str, composed: Callable) -> None:
         self.name = name
         self.composed = composed
-        self._plans: dict[tuple, _Plan] = {}
+        self._plans: dict[tuple, _Plan] = {}  # by kernel and the inputs that need gradients
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        arrays: list[Any] = []
+        edges: list[Any] = []
+        for x in inputs:
+            known = isinstance(x, Tensor)
+            arrays.append(x._data if known else x)
+            edges.append(x._node if known else None)
         kernel = of(arrays[0]).kernel(self.name)
         if kernel is None or not kernel.accepts(*arrays, **attributes):
             return self.composed(*inputs, **attributes)
         result, residuals = kernel.forward(*arrays, **attributes)
         outs = tuple(map(wrap, result)) if type(result) is tuple else (wrap(result),)
-        edges = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
-        if mode.grad and any(edge is not None for edge in edges):
+        if mode.grad and any(edges):
             self._record(kernel, inputs, arrays, edges, attributes, residuals, outs)
         return outs if type(result) is tuple else outs[0]
 
@@ -108,7 +116,7 @@ class Fused:
         kernel: Any,
         inputs: tuple,
         arrays: list,
-        edges: tuple,
+        edges: list,
         attributes: dict,
         residuals: Any,
         outs: tuple,
@@ -118,8 +126,8 @@ class Fused:
         needs = tuple([edge is not None for edge in edges])
         plan = self._plans.get((kernel, needs))
         node.plan = plan or self._plans.setdefault((kernel, needs), _Plan(kernel, self.composed, needs))
-        node.edges = edges
-        node.slots = tuple([x._slot if isinstance(x, Tensor) else None for x in inputs])
+        node.edges = tuple(edges)
+        node.slots = tuple([x._slot if e is not None else None for x, e in zip(inputs, edges, strict=True)])
         node.saved = [*arrays, attributes, residuals]
         node.cells = [x._version if isinstance(x, Tensor) else UNCHANGED for x in inputs]
         if kernel.keeps_output:

@@ -202,7 +202,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         before = wrap(x._data)
         before._node, before._slot = source, slot
         x._node = x._slot = None
-        record(_set, (before, value), (x._data, data), {"index": _kept(index)}, (x,))
+        edges = (source, value._node if isinstance(value, Tensor) else None)
+        record(_set, (before, value), (x._data, data), edges, {"index": _kept(index)}, (x,))
 
 
 def take(x: Tensor, indices: Any, axis: int = 0, checked: bool = False) -> Tensor:

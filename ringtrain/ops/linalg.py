@@ -19,7 +19,7 @@ from ..dtypes import wide
 from ..tensor import Tensor, beside
 from . import reduce
 from .arrange import diagonal
-from .define import op, register
+from .define import fitting, op, register
 from .shape import axis_of, reshape, squeeze, transpose
 
 
@@ -32,8 +32,15 @@ def _wide(xp: Any, *xs: Any) -> tuple[Any, Any]:
     return (xs, None) if accumulator is None else ([x.astype(accumulator) for x in xs], dtype)
 
 
-def multiplied(xp: Any, a: Any, b: Any) -> Any:
-    """The product within a forward function or vjp, by the backend's kernel where it has one: kernel(a, b)."""
+def multiplied(xp: Any, a: Any, b: Any, place: Any = None) -> Any:
+    """The product within a forward function or vjp, by the backend's kernel where it has one: kernel(a, b).
+
+    place: of raw arrays, one that the product may be written to, as in a vjp's `places`.
+    """
+    if xp is not taped and a.dtype is b.dtype and a.dtype.itemsize > 2:
+        kernel = of(a).kernel("matmul")
+        if kernel is not None:
+            return kernel(a, b, out=fitting(place, a.dtype))
     if xp is not taped and len(b.shape) == 2 and a.dtype == b.dtype and of(a).half_matrices and wide(a.dtype):
         return xp.matmul(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
     (a, b), dtype = _wide(xp, a, b)
@@ -87,23 +94,24 @@ register("matmul", matmul)
 
 
 def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
-    kernel = None if bias is None or not bias.dtype == weight.dtype == x.dtype else of(x).kernel("matmul")
-    if kernel is not None and wide(x.dtype) is None:
-        return kernel(x, weight.T, bias)
-    out = multiplied(xp, x, weight.T)
     if bias is None:
-        return out
+        return multiplied(xp, x, weight.T)
+    if bias.dtype is weight.dtype is x.dtype and x.dtype.itemsize > 2:
+        kernel = of(x).kernel("matmul")
+        if kernel is not None:
+            return kernel(x, weight.T, bias)
+    out = multiplied(xp, x, weight.T)
     if bias.dtype != out.dtype:
         return out + bias
     out += bias
     return out
 
 
-def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], x: Any, weight: Any) -> list:
-    flat = xp.reshape(g, (-1, g.shape[-1]))
+def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
+    flat, rows = (t if len(t.shape) == 2 else t.reshape((-1, t.shape[-1])) for t in (g, x))
     gx = multiplied(xp, g, weight) if needs[0] else None
-    gw = multiplied(xp, xp.transpose(flat), xp.reshape(x, (-1, x.shape[-1]))) if needs[1] else None
-    gb = reduce.again(reduce.sum, xp, flat, axis=0) if needs[2] else None
+    gw = multiplied(xp, flat.T, rows, places[1]) if needs[1] else None
+    gb = reduce.sum_of_rows(xp, flat, places[2]) if needs[2] else None
     return [gx, gw, gb]
 
 

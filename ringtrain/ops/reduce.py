@@ -13,7 +13,7 @@ from ..autograd import Op, taped
 from ..backend.meta import MetaArray
 from ..dtypes import is_float, wide
 from ..tensor import Tensor
-from .define import composed_widely, op, register, widely
+from .define import composed_widely, fitting, op, register, widely
 from .elementwise import exp, isnan, log, logical_not, square, where
 from .shape import reshape
 
@@ -73,6 +73,13 @@ sum = op(
     shape=_reduced(summed_dtype),
     doc="The sum over `axis`; no elements sum to 0. 16-bit floats are added in float32, small integers in int64.",
 )
+
+
+def sum_of_rows(xp: Any, x: Any, place: Any = None) -> Any:
+    """The sum over the first axis within a vjp; place: of raw arrays, one that it may be written to."""
+    if type(x) is np.ndarray and wide(x.dtype) is None:
+        return np.add.reduce(x, axis=0, out=fitting(place, x.dtype))
+    return again(sum, xp, x, axis=0)
 
 
 def _count(shape: tuple[int, ...], axis: Axis) -> int:

@@ -40,6 +40,9 @@ def tiles(monkeypatch):
     monkeypatch.setattr(cpu_matmul, "ENOUGH", 0)
     monkeypatch.setattr(cpu_matmul, "ENOUGH_EACH", 0)
     monkeypatch.setattr(cpu_matmul, "NARROW", 1)
+    cpu_matmul._way.cache_clear()
+    yield
+    cpu_matmul._way.cache_clear()
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -62,11 +65,14 @@ def test_products_of_every_layout(shape, dtype, tiles, rng):
     for left in ("rows", "part", "columns", "part of columns"):
         for right in ("rows", "part", "columns", "part of columns"):
             a, b = matrix(rng, m, k, dtype, left), matrix(rng, k, n, dtype, right)
-            assert cpu_matmul._suits(a, b) or 1 in shape
+            assert cpu_matmul._way(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype) or 1 in shape
             want = a.astype(np.longdouble) @ b + bias
             limit = bound(dtype, abs(a).astype(np.longdouble) @ abs(b) + abs(bias), k + 1)
             assert (abs(cpu_matmul.matmul(a, b, bias) - want) <= limit).all(), (left, right)
-            assert cpu_matmul.matmul(a, b).tobytes() == cpu_matmul.matmul(a, b, np.zeros(n, dtype)).tobytes()
+            place = np.full((m, n), np.nan, dtype)
+            assert cpu_matmul.matmul(a, b, out=place) is place
+            for again in (cpu_matmul.matmul(a, b), cpu_matmul.matmul(a, b, np.zeros(n, dtype))):
+                assert place.tobytes() == again.tobytes()
 
 
 def test_products_with_more_axes_and_what_is_left_to_numpy(tiles, rng):
@@ -79,6 +85,10 @@ def test_products_with_more_axes_and_what_is_left_to_numpy(tiles, rng):
     np.testing.assert_allclose(cpu_matmul.matmul(a, b[:, ::-1]), a @ b[:, ::-1], rtol=1e-13)
     spread = np.broadcast_to(rng.standard_normal(7), (5, 7))
     np.testing.assert_allclose(cpu_matmul.matmul(spread, b), spread @ b, rtol=1e-13)
+    place = np.empty((3, 5, 11))
+    for left in (a, swapped, a[:, ::-1]):
+        assert cpu_matmul.matmul(left, b, out=place) is place
+        np.testing.assert_allclose(place, left @ b, rtol=1e-13)
     assert cpu_matmul.matmul(np.ones((2, 0)), np.ones((0, 3))).tolist() == [[0] * 3] * 2
     assert cpu_matmul.matmul(np.ones((2, 3), int), np.ones((3, 2), int)).dtype == int
     mixed = cpu_matmul.matmul(np.ones((2, 3), np.float32), np.ones((3, 2)))

@@ -1,0 +1,153 @@
+"""Gradients that backward writes straight into an optimiser's buffer: the same numbers as those copied there."""
+
+import numpy as np
+import pytest
+
+import ringtrain as rt
+from ringtrain import nn
+from ringtrain.leaf import Leaf
+
+pytestmark = pytest.mark.cpu
+
+
+def layers(rng):
+    """(a layer, an input) for each op whose gradients have a place."""
+    x = rng.standard_normal((13, 17))
+    yield nn.Linear(17, 5, dtype=np.float64), x
+    yield nn.Linear(17, 5, bias=False, dtype=np.float64), x.reshape(1, 13, 17)
+
+
+def gradients(layer):
+    return [p.grad.numpy().copy() for p in layer.parameters()]
+
+
+def run(layer, x):
+    (layer(x) ** 2).sum().backward()
+
+
+def test_the_same_as_without_an_optimiser(rng):
+    for layer, values in layers(rng):
+        first, second = rt.from_numpy(values), rt.from_numpy(values[::-1] * 3)
+        run(layer, first)
+        plain = gradients(layer)
+        run(layer, second)
+        summed = gradients(layer)
+        for p in layer.parameters():
+            p.grad = None
+        optimizer = rt.optim.SGD(layer.parameters(), lr=0.1)
+        for x, wanted in ((first, plain), (second, summed)):
+            run(layer, x)
+            assert all(p._node.grad is p._node.buffer for p in layer.parameters())
+            for got, want in zip(gradients(layer), wanted, strict=True):
+                np.testing.assert_array_equal(got, want)
+        optimizer.zero_grad()
+        run(layer, first)
+        for got, want in zip(gradients(layer), plain, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_nothing_is_copied(rng, monkeypatch):
+    arrived = []
+    accumulate = Leaf.accumulate
+    monkeypatch.setattr(Leaf, "accumulate", lambda leaf, g: (arrived.append(g is leaf.buffer), accumulate(leaf, g)))
+    for layer, x in layers(rng):
+        rt.optim.SGD(layer.parameters(), lr=0.1)
+        run(layer, rt.from_numpy(x))
+        assert arrived == [True] * len(list(layer.parameters()))
+        arrived.clear()
+
+
+def test_a_weight_used_twice(rng):
+    a, b = rng.standard_normal((3, 5)), rng.standard_normal((5, 5))
+    weight = nn.Parameter(b)
+    rt.optim.SGD([weight], lr=0.1)
+
+    def loss(w):
+        return (nn.linear(nn.linear(rt.from_numpy(a), w), w) ** 2).sum()
+
+    loss(weight).backward()
+    free = rt.from_numpy(b.copy()).requires_grad_()
+    loss(free).backward()
+    np.testing.assert_allclose(weight.grad.numpy(), free.grad.numpy(), rtol=1e-13)
+
+
+def test_a_gradient_that_is_seen_and_replaced_on_its_way(rng):
+    weight = nn.Parameter(rng.standard_normal((4, 5)))
+    rt.optim.SGD([weight], lr=0.1)
+    seen = []
+    weight.register_hook(lambda g: (seen.append(g.numpy()), g * 2.0)[1])
+    for count in (1, 2):
+        nn.linear(rt.from_numpy(np.ones((3, 5))), weight).sum().backward()
+        np.testing.assert_array_equal(weight.grad.numpy(), np.full((4, 5), 6.0 * count))
+    for g in seen:
+        np.testing.assert_array_equal(g, np.full((4, 5), 3.0))
+
+
+@pytest.mark.parametrize("n", [5, 600])
+def test_a_layer_that_reads_the_gradient_of_its_own_weight(n, rng):
+    """What is in the buffer is an input here: it must not be written to before it has been read."""
+    values = rng.standard_normal((n, n))
+    weight = nn.Parameter(values)
+    optimizer = rt.optim.SGD([weight], lr=0.1)
+    (weight * weight).sum().backward()
+    old = weight.grad
+    want = rt.from_numpy(values.copy()).requires_grad_()
+    (nn.linear(old.copy(), want) ** 2).sum().backward()
+    optimizer.zero_grad()
+    (nn.linear(old, weight) ** 2).sum().backward()
+    np.testing.assert_array_equal(weight.grad.numpy(), want.grad.numpy())
+
+
+def test_an_op_between_two_uses_that_reads_the_gradient(rng):
+    values, x = rng.standard_normal((5, 5)), rt.from_numpy(rng.standard_normal((5, 5)))
+    weight = nn.Parameter(values)
+    optimizer = rt.optim.SGD([weight], lr=0.1)
+    (weight * weight).sum().backward()
+    old = weight.grad
+
+    def loss(w, scale):
+        return (nn.linear(nn.linear(x, w) * scale, w) ** 2).sum()
+
+    want = rt.from_numpy(values.copy()).requires_grad_()
+    loss(want, old.copy()).backward()
+    optimizer.zero_grad()
+    loss(weight, old).backward()
+    np.testing.assert_array_equal(weight.grad.numpy(), want.grad.numpy())
+
+
+def test_gradients_asked_for_leave_the_buffer_alone(rng):
+    weight = nn.Parameter(rng.standard_normal((4, 5)))
+    rt.optim.SGD([weight], lr=0.1)
+    buffer = weight._node.buffer
+    out = nn.linear(rt.from_numpy(rng.standard_normal((3, 5))), weight).sum()
+    (g,) = rt.grad(out, [weight], retain_graph=True)
+    assert g.numpy() is not buffer
+    assert not buffer.any()
+    out.backward(retain_graph=True)
+    once = weight.grad.numpy().copy()
+    out.backward()
+    np.testing.assert_array_equal(weight.grad.numpy(), once * 2)
+    np.testing.assert_array_equal(g.numpy(), once)
+
+
+def test_large_products_go_there_too(rng):
+    """The compiled tiles write to the place, also where a product is turned about and copied."""
+    for n, m in ((96, 256), (20, 700)):
+        layer = nn.Linear(m, n, dtype=np.float64)
+        x = rng.standard_normal((1100, m))
+        rt.optim.SGD(layer.parameters(), lr=0.1)
+        run(layer, rt.from_numpy(x))
+        y = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        np.testing.assert_allclose(layer.weight.grad.numpy(), 2 * y.T @ x, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(layer.bias.grad.numpy(), 2 * y.sum(0), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtypes", [("f4", "f8"), ("f8", "f4"), ("f4", "f2"), ("f2", "f4"), ("f2", "f2")], ids=str)
+def test_inputs_and_weights_of_different_dtypes(dtypes, rng):
+    """A gradient that is computed in another dtype than its weight's has no place there."""
+    x, head = (rng.integers(-3, 4, (100, n)) for n in (120, 70))
+    layer = nn.Linear(120, 70, dtype=np.dtype(dtypes[1]))
+    rt.optim.SGD(layer.parameters(), lr=0.1)
+    layer(rt.from_numpy(x.astype(dtypes[0]))).backward(head.astype(max(dtypes)))
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), head.T @ x)
+    np.testing.assert_array_equal(layer.bias.grad.numpy(), head.sum(0))
