@@ -18,9 +18,21 @@ import numpy as np
 from . import backend as backends
 from .backend.meta import MetaArray
 from .modes import enable_grad, is_grad_enabled, mode, no_grad
+from .plan import Plan
 from .tensor import Tensor, describe, is_float, wrap
 
-__all__ = ["UNCHANGED", "Node", "Op", "enable_grad", "is_grad_enabled", "mode", "no_grad", "record", "taped"]
+__all__ = [
+    "UNCHANGED",
+    "Node",
+    "Op",
+    "enable_grad",
+    "is_grad_enabled",
+    "mode",
+    "no_grad",
+    "parts_of",
+    "record",
+    "taped",
+]
 
 taped: Any = SimpleNamespace()  # every op registers here under its NumPy name, for vjps under create_graph
 
@@ -90,79 +102,6 @@ class Node:
         return values
 
 
-class _Plan:
-    """How an op saves and goes backward when a given set of its inputs wants gradients.
-
-    arrays  for each saved array the index of the input, or None for the output
-    extras  what is saved after the arrays: an attribute's name, or an input's index for its shape
-    run     (xp, g, saved) -> gradients of the inputs
-    placed  whether run takes `places` as well, where to write gradients instead of into new memory
-    """
-
-    __slots__ = ("arrays", "extras", "placed", "run")
-
-    def __init__(self, op: Op, needs: tuple[bool, ...]) -> None:
-        vjps = [op.vjp_of(i) if need else None for i, need in enumerate(needs)]
-        wanted = [[] if v is None else [op.source(name, len(needs)) for name in _wants(v)] for v in vjps]
-        arrays = [k for w in wanted for kind, key in w if kind == "array" for k in key]
-        extras = [key for w in wanted for kind, key in w if kind == "extra"]
-        self.arrays = tuple(dict.fromkeys(arrays))
-        self.extras = tuple(dict.fromkeys(extras))
-
-        def place(kind: str, key: Any) -> Any:
-            """Where in `saved` a vjp's argument lies; a tuple of places for the variadic inputs."""
-            if kind == "extra":
-                return len(self.arrays) + self.extras.index(key)
-            places = tuple(self.arrays.index(k) for k in key)
-            return places[0] if type(key) is list else places
-
-        steps: list[Any] = [v and (v, [place(*w) for w in ws]) for v, ws in zip(vjps, wanted, strict=True)]
-        self.placed = op.joint and "places" in inspect.signature(op.vjps[0]).parameters
-        self.run = _joint_runner(steps, needs, self.placed) if op.joint else _runner(steps)
-
-
-def _wants(vjp: Callable) -> list[str]:
-    """What a vjp wants: its parameters after (xp, g), but for `needs` and `places`."""
-    return [name for name in list(inspect.signature(vjp).parameters)[2:] if name not in ("needs", "places")]
-
-
-def _runner(steps: list) -> Callable:
-    """Calls one vjp for each input that needs it."""
-    if len(steps) == 1:
-        fn, places = steps[0]
-        if places == [0]:
-            return lambda xp, g, saved: (fn(xp, g, saved[0]),)
-        return lambda xp, g, saved: (fn(xp, g, *[_pick(saved, p) for p in places]),)
-    if len(steps) == 2 and all(s is None or (len(s[1]) == 1 and type(s[1][0]) is int) for s in steps):
-        pair: list[Any] = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
-        (f, i), (h, j) = pair
-        if f is None:
-            return lambda xp, g, saved: (None, h(xp, g, saved[j]))
-        if h is None:
-            return lambda xp, g, saved: (f(xp, g, saved[i]), None)
-        return lambda xp, g, saved: (f(xp, g, saved[i]), h(xp, g, saved[j]))
-    return lambda xp, g, saved: [s and s[0](xp, g, *[_pick(saved, p) for p in s[1]]) for s in steps]
-
-
-def _joint_runner(steps: list, needs: tuple[bool, ...], placed: bool) -> Callable:
-    """Calls the op's one vjp, which is told which inputs need gradients."""
-    fn, sources = next(s for s in steps if s)
-    nowhere = (None,) * len(needs)
-
-    def run(xp: Any, g: Any, saved: Any, places: Sequence = nowhere) -> Any:
-        told = (needs, places) if placed else (needs,)
-        results = fn(xp, g, *told, *[_pick(saved, p) for p in sources])
-        if len(results) != len(needs):
-            raise RuntimeError(f"a vjp gave {len(results)} gradients for {len(needs)} inputs")
-        return results
-
-    return run
-
-
-def _pick(saved: tuple, place: Any) -> Any:
-    return saved[place] if type(place) is int else [saved[p] for p in place]
-
-
 class Op:
     """An operation: forward over raw arrays, shape rule, and vjps.
 
@@ -200,7 +139,7 @@ class Op:
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.variadic = bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL
         self.vjps: list[Any] = list(vjp) if isinstance(vjp, (list, tuple)) else [vjp]
-        self._plans: dict[tuple[bool, ...], _Plan | None] = {}
+        self._plans: dict[tuple[bool, ...], Plan | None] = {}
 
     def vjp_of(self, i: int) -> Callable | None:
         """The vjp for input i."""
@@ -220,13 +159,13 @@ class Op:
             return "extra", self.inputs.index(name.removesuffix("_shape"))
         raise TypeError(f"op {self.name}: its vjp wants {name!r}, which is no input, attribute, shape or 'out'")
 
-    def plan(self, needs: tuple[bool, ...]) -> _Plan | None:
+    def plan(self, needs: tuple[bool, ...]) -> Plan | None:
         """The plan for these inputs wanting gradients; None where none of them can have one."""
         try:
             return self._plans[needs]
         except KeyError:
             able = tuple(n and self.vjp_of(i) is not None for i, n in enumerate(needs))
-            plan = self._plans[needs] = _Plan(self, able) if any(able) else None
+            plan = self._plans[needs] = Plan(self, able) if any(able) else None
             return plan
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
@@ -240,15 +179,7 @@ class Op:
         if attributes and not attributes.keys() <= self.defaults.keys():
             unknown = sorted(attributes.keys() - self.defaults.keys())
             raise TypeError(f"{self.name} has no option {unknown}; it has {list(self.defaults)}")
-        arrays: list[Any] = []
-        edges: list[Any] = []
-        for x in inputs:
-            if isinstance(x, Tensor):
-                arrays.append(x._data)
-                edges.append(x._node)
-            else:
-                arrays.append(np.asarray(x) if type(x) is list else x)
-                edges.append(None)
+        arrays, edges, slots = parts_of(inputs)
         backend = _backend_of(arrays)
         if backend.waits:
             arrays = together(backend, arrays, inputs)
@@ -262,7 +193,7 @@ class Op:
         results: Any = result if type(result) is tuple else (result,)
         outs = tuple([wrap(data) for data in results])
         if mode.grad and any(edges):
-            record(self, inputs, arrays, edges, attributes, outs)
+            record(self, inputs, arrays, (edges, slots), attributes, outs)
         return outs if results is result else outs[0]
 
     def _named(self, values: tuple) -> dict:
@@ -321,10 +252,26 @@ def explained(error: Exception, name: str, arrays: Sequence) -> Exception:
     return kind(f"{name}: {error} (inputs: {', '.join(map(describe, arrays))})")
 
 
+def parts_of(inputs: Sequence) -> tuple[list, list, list]:
+    """An op's inputs as arrays and scalars, the nodes that made them (None: no gradient), and which output of each."""
+    arrays, edges, slots = [], [], []
+    for x in inputs:
+        if isinstance(x, Tensor):
+            arrays.append(x._data)
+            edges.append(x._node)
+            slots.append(x._slot)
+        else:
+            arrays.append(np.asarray(x) if type(x) is list else x)
+            edges.append(None)
+            slots.append(None)
+    return arrays, edges, slots
+
+
 def record(
-    op: Op, inputs: Sequence, arrays: Sequence, edges: Sequence, attributes: dict, outs: tuple[Tensor, ...]
+    op: Op, inputs: Sequence, arrays: Sequence, origins: tuple, attributes: dict, outs: tuple[Tensor, ...]
 ) -> None:
-    """Puts the tensors `outs`, just computed by `op`, into the graph as one node; edges: the nodes of the inputs."""
+    """Puts the tensors `outs`, just computed by `op`, into the graph as one node; origins: edges and slots."""
+    edges, slots = origins
     plan = op.plan(tuple([e is not None for e in edges]))
     first = outs[0]
     if plan is None or not is_float(first._data.dtype):
@@ -333,7 +280,7 @@ def record(
     node.op = op
     node.plan = plan
     node.edges = tuple(edges)
-    node.slots = tuple([x._slot if e is not None else None for x, e in zip(inputs, edges, strict=True)])
+    node.slots = tuple(slots)
     saved: list[Any] = []
     cells: list[list] = []
     for i in plan.arrays:

@@ -138,7 +138,11 @@ class _Pass:
                     if edge is None:
                         continue
                     if result is not None:
-                        self.send(node, edge, slot, result)
+                        fits = slot is None and result.dtype is edge.dtype and result.shape == edge.shape
+                        if fits and edge not in flow:  # most do
+                            flow[edge] = result
+                        else:
+                            self.send(node, edge, slot, result)
                     left = pending[edge] = pending[edge] - 1
                     if not left:
                         ready.append(edge)
@@ -166,12 +170,9 @@ class _Pass:
         shape, dtype = (edge.shape, edge.dtype) if slot is None else (edge.shape[slot], edge.dtype[slot])
         if g.shape != shape:
             g = _fit(node, edge, g, shape)
-        if g.dtype is not dtype and g.dtype != dtype:
+        if g.dtype != dtype:
             g = g.astype(dtype)
-        if slot is None and edge not in self.flow:
-            self.flow[edge] = g
-        else:
-            self.add(edge, slot, g)
+        self.add(edge, slot, g)
 
 
 def _fit(node: Node, edge: Any, g: Any, shape: tuple[int, ...]) -> Any:
@@ -257,7 +258,8 @@ def _head(t: Tensor, g: Any, create: bool) -> Any:
             raise RuntimeError(
                 f"a gradient can be left out for a tensor of one element only; this one is {describe(data)}"
             )
-        g = t.backend.xp.ones(data.shape, data.dtype)
+        one = t.backend.xp.ones(data.shape, data.dtype)
+        return wrap(one) if create else one
     array = raw(g)
     if not isinstance(g, Tensor):  # of the host's
         array = g = t.backend.asarray(array, None if hasattr(array, "shape") else data.dtype)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["backend", "dtypes", "errors"],
     ["random", "modes"],
-    ["autograd", "tensor", "leaf", "backward"],
+    ["autograd", "plan", "tensor", "leaf", "backward"],
     ["ops", "gradcheck", "function", "linalg", "recompute", "watch", "anomaly"],
     ["nn", "optim", "data", "metrics", "profiler"],
     ["checkpoint", "distributed", "onnx", "parallel"],

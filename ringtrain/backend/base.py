@@ -57,6 +57,14 @@ class Backend:
         """An array with every element equal to value."""
         return self.asarray(np.full(shape, value, dtype), None, index)
 
+    def zeros_beside(self, size: int, dtype: Any, turn: int) -> Any:
+        """A flat array of zeros, of several that loops go through together; `turn` counts them.
+
+        A processor takes reads and writes that lie a multiple of 4 KiB apart for the same place until it knows better:
+        on the CPU the arrays begin at different distances from such a multiple.
+        """
+        return self.xp.zeros(size, dtype)
+
     def to_numpy(self, array: Any) -> Any:
         """The values as a NumPy array; on the CPU the array itself."""
         raise NotImplementedError

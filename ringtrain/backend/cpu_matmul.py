@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import threads
 from .jit import available
 from .layout import address
 from .threads import shared
@@ -22,10 +23,10 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 @cache
 def _loops() -> tuple[Any, Any, int]:
     """The compiled loops for a product and for a stack of them, and how many rows one tile has."""
-    from .gemm import gemm, gemms
+    from .gemm import gemm_of, gemms
     from .tile import ROWS
 
-    return gemm, gemms, ROWS
+    return gemm_of, gemms, ROWS
 
 
 @lru_cache(64)
@@ -132,16 +133,12 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
     if out is None:
         out = np.empty((*a.shape[:-1], n), a.dtype)
     start = _zeros(n, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    gemm, _, grain = _loops()
-    left, right, there, width = address(a), address(b), address(out), n * a.itemsize
-
-    def rows(first: int, last: int) -> None:
-        gemm(
-            *(zero, last - first, n, k, left + first * strides[0], *strides, right, *b.strides, 0),
-            *(address(start), 0, there + first * width, width),
-        )
-
-    shared(m, grain if m * n * k >= SHARED else m, rows)
+    gemm_of, _, grain = _loops()
+    rest = (n, k, id(a), *strides, id(b), *b.strides, id(start), id(out), n * zero.itemsize)
+    if m * n * k < SHARED or threads.count() == 1:
+        gemm_of(zero, 0, m, *rest)
+    else:
+        shared(m, grain, lambda first, last: gemm_of(zero, first, last - first, *rest))
     return out
 
 

@@ -6,7 +6,7 @@ is compiled for each rule and dtype at first use, and kept on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -96,14 +96,19 @@ class _Pointwise:
     def accepts(self, arrays: list) -> bool:
         last = arrays[-1]
         dtype, shape = last.dtype, last.shape
-        return dtype in _FLOATS and all(a.dtype is dtype and a.shape == shape for a in arrays) and dense(last)
+        if dtype not in _FLOATS:
+            return False
+        for a in arrays:
+            if a.dtype is not dtype or a.shape != shape:
+                return False
+        return dense(last)
 
-    def __call__(self, rule: Callable, arrays: list, numbers: list) -> Any:
+    def __call__(self, rule: Callable, arrays: list, numbers: Sequence) -> Any:
         last = arrays[-1]  # of a vjp an input or output of its op; before it is the gradient, in whatever layout
+        strides, dtype = last.strides, last.dtype
         out = np.empty_like(last)
-        given = [flat(like(a, last)) for a in arrays]
-        loop = _loop(rule, len(arrays), last.dtype)
-        loop(flat(out), *given, tuple([last.dtype.type(x) for x in numbers]))
+        given = [flat(a if a.strides == strides else like(a, last)) for a in arrays]
+        _loop(rule, len(arrays), dtype)(flat(out), *given, tuple([dtype.type(x) for x in numbers]))
         return out
 
 

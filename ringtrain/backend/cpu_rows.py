@@ -27,7 +27,10 @@ def by_rows(loop: Any, *matrices: Any) -> None:
     """A compiled loop over rows, on ranges of rows of all the matrices (and vectors)."""
     n, width = matrices[0].shape
     grain = max(1, _SHARED // max(1, width))
-    shared(n, grain, lambda first, last: loop(*[m[first:last] for m in matrices]))
+    if n <= grain:
+        loop(*matrices)
+    else:
+        shared(n, grain, lambda first, last: loop(*[m[first:last] for m in matrices]))
 
 
 class _Softmax:
@@ -81,6 +84,16 @@ class _CrossEntropy:
 def count_labels(labels: Any, classes: int, ignored: int) -> tuple[int, int]:
     """Kernel `count_labels`: (how many are not `ignored`, the place of the first that is no class either, or -1)."""
     return _rows().count_labels(labels.reshape(-1), classes, ignored)
+
+
+def sum_of_rows(x: Any, out: Any = None) -> Any:
+    """Kernel `sum_of_rows` of a matrix: out, if there is one, is contiguous and of the matrix's dtype."""
+    if x.dtype not in _FLOATS or x.size < _WORTH or not x.flags.c_contiguous:
+        return np.add.reduce(x, axis=0, out=out)
+    if out is None:
+        out = np.empty(x.shape[1], x.dtype)
+    _rows().sum_of_rows(x, out)
+    return out
 
 
 class _Glu:

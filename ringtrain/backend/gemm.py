@@ -12,8 +12,9 @@ Importing it loads numba: import it only when used.
 import numpy as np
 
 from .jit import jit
+from .layout import DATA
 from .tile import ROWS, product
-from .vectors import BYTES, keep, move, put, size_of, turn
+from .vectors import BYTES, keep, move, number_at, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -148,6 +149,19 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
         keep(used)
     keep(room)
     keep(strip)
+
+
+@jit
+def gemm_of(zero, first, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
+    """Rows `first` to first + m - 1 of a product of arrays, given by ids: Python takes long to find an address."""
+    left, right, to = data_of(a) + first * a_row, data_of(b), data_of(c) + first * c_row
+    gemm(zero, m, n, k, left, a_row, a_col, right, b_row, b_col, 0, data_of(start), 0, to, c_row)
+
+
+@jit
+def data_of(array):
+    """The address of an array's data, from its id."""
+    return number_at(array + DATA)
 
 
 @jit

@@ -13,24 +13,27 @@ from .jit import available
 
 __all__ = ["address", "channels_first", "channels_last", "dense", "flat", "like", "on_lines", "turned"]
 
-LINE = 64
+LINE, PAGE = 64, 4096
 # Where an array object keeps the address of its data: first behind what every object begins with, by NumPy's binary
 # interface. `x.ctypes.data` makes two objects on its way there.
-_DATA = object.__basicsize__
+DATA = object.__basicsize__
 _pointer_at = ctypes.c_void_p.from_address
 
 
 def address(x: np.ndarray) -> int:
     """Where an array's data begin."""
-    return _pointer_at(id(x) + _DATA).value or 0
+    return _pointer_at(id(x) + DATA).value or 0
 
 
-def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False) -> np.ndarray:
-    """A new array, empty or of zeros, that begins a line of the cache: vectors that span two take twice as long."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = (np.zeros if zeros else np.empty)(size + LINE, np.uint8)
-    start = -address(room) % LINE
-    return room[start : start + size].view(dtype).reshape(shape)
+def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False, start: int | None = None) -> np.ndarray:
+    """A new array, empty or of zeros, that begins a line of the cache: vectors that span two take twice as long.
+
+    start: that many bytes behind a multiple of PAGE; None: anywhere
+    """
+    size, grain = math.prod(shape) * np.dtype(dtype).itemsize, LINE if start is None else PAGE
+    room = (np.zeros if zeros else np.empty)(size + grain, np.uint8)
+    first = ((start or 0) - address(room)) % grain
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def flat(x: np.ndarray) -> np.ndarray:

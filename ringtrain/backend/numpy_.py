@@ -10,6 +10,7 @@ import numpy as np
 
 from .base import Backend, knows, of, register
 from .jit import available
+from .layout import PAGE, on_lines
 
 # Kernel name -> module of this package and the object in it; loaded at first use, so that importing costs nothing.
 _PROVIDERS = {
@@ -34,6 +35,7 @@ _PROVIDERS = {
     "pointwise": "cpu_pointwise:KERNEL",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
+    "sum_of_rows": "cpu_rows:sum_of_rows",
     "top_k": "cpu_rows:TOP_K",
     "rnn": "cpu_rnn:KERNEL",
 }
@@ -62,6 +64,9 @@ class NumpyBackend(Backend):
         if index:
             raise ValueError(f"device 'cpu:{index}' does not exist; the CPU is one device, 'cpu'")
         return np.asarray(of(data).to_numpy(data) if knows(data) else data, dtype)
+
+    def zeros_beside(self, size: int, dtype: Any, turn: int) -> np.ndarray:
+        return on_lines((size,), dtype, zeros=True, start=turn * 1024 % PAGE)
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array

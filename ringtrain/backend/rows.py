@@ -47,6 +47,16 @@ def total(row):
     return s
 
 
+@jit
+def sum_of_rows(x, out):
+    """Row after row, as NumPy adds them."""
+    out[:] = 0
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(np.uint64(out.size)):
+            out[j] += row[j]
+
+
 @jit(reorder=True, contract=True)
 def inner(a, b):
     s = a.dtype.type(0)

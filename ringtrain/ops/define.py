@@ -88,7 +88,8 @@ def pointwise(rule: Callable) -> Callable:
             arrays = [a for a in args if hasattr(a, "shape")]
             kernel = backends.of(arrays[-1]).kernel("pointwise")
             if kernel is not None and kernel.accepts(arrays):
-                return kernel(rule, arrays, [*args[len(arrays) :], *(defaults | attributes).values()])
+                numbers = [*args[len(arrays) :], *(defaults | attributes).values()] if defaults else args[len(arrays) :]
+                return kernel(rule, arrays, numbers)
         return rule(xp, *args, **attributes)
 
     # an op learns its inputs and attributes from the signature

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..autograd import UNCHANGED, Node, Op, enable_grad, mode, taped
+from ..autograd import UNCHANGED, Node, Op, enable_grad, mode, parts_of, taped
 from ..backend import of
 from ..backward import grad
 from ..tensor import Tensor, wrap
@@ -96,19 +96,14 @@ class Fused:
         self._plans: dict[tuple, _Plan] = {}  # by kernel and the inputs that need gradients
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        arrays: list[Any] = []
-        edges: list[Any] = []
-        for x in inputs:
-            known = isinstance(x, Tensor)
-            arrays.append(x._data if known else x)
-            edges.append(x._node if known else None)
+        arrays, edges, slots = parts_of(inputs)
         kernel = of(arrays[0]).kernel(self.name)
         if kernel is None or not kernel.accepts(*arrays, **attributes):
             return self.composed(*inputs, **attributes)
         result, residuals = kernel.forward(*arrays, **attributes)
         outs = tuple(map(wrap, result)) if type(result) is tuple else (wrap(result),)
         if mode.grad and any(edges):
-            self._record(kernel, inputs, arrays, edges, attributes, residuals, outs)
+            self._record(kernel, inputs, arrays, (edges, slots), attributes, residuals, outs)
         return outs if type(result) is tuple else outs[0]
 
     def _record(
@@ -116,18 +111,19 @@ class Fused:
         kernel: Any,
         inputs: tuple,
         arrays: list,
-        edges: list,
+        origins: tuple,
         attributes: dict,
         residuals: Any,
         outs: tuple,
     ) -> None:
+        edges, slots = origins
         node = object.__new__(Node)
         node.op = self
         needs = tuple([edge is not None for edge in edges])
         plan = self._plans.get((kernel, needs))
         node.plan = plan or self._plans.setdefault((kernel, needs), _Plan(kernel, self.composed, needs))
         node.edges = tuple(edges)
-        node.slots = tuple([x._slot if e is not None else None for x, e in zip(inputs, edges, strict=True)])
+        node.slots = tuple(slots)
         node.saved = [*arrays, attributes, residuals]
         node.cells = [x._version if isinstance(x, Tensor) else UNCHANGED for x in inputs]
         if kernel.keeps_output:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
-from ..autograd import explained, mode, record, together
+from ..autograd import explained, mode, parts_of, record, together
 from ..backend.meta import MetaArray
 from ..dtypes import wide
 from ..tensor import Leaf, Tensor, beside, describe, raw, share, shared_with_others, wrap
@@ -202,8 +202,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         before = wrap(x._data)
         before._node, before._slot = source, slot
         x._node = x._slot = None
-        edges = (source, value._node if isinstance(value, Tensor) else None)
-        record(_set, (before, value), (x._data, data), edges, {"index": _kept(index)}, (x,))
+        _, *origins = parts_of((before, value))
+        record(_set, (before, value), (x._data, data), tuple(origins), {"index": _kept(index)}, (x,))
 
 
 def take(x: Tensor, indices: Any, axis: int = 0, checked: bool = False) -> Tensor:

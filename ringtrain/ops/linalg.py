@@ -126,13 +126,14 @@ _affine = op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True)
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+    shape, size = x.shape, weight.shape
+    if len(size) != 2 or (bias is not None and bias.shape != size[:1]):
         shapes = f"{weight.shape} and {None if bias is None else bias.shape}"
         raise ValueError(f"linear wants a weight (out, in) and a bias (out,); got {shapes}")
-    if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+    if not shape or shape[-1] != size[1]:
         raise ValueError(
-            f"linear: the input's last axis is {x.shape[-1] if x.ndim else 'missing'} (shape {x.shape}), "
-            f"the weight {weight.shape} wants {weight.shape[1]}"
+            f"linear: the input's last axis is {shape[-1] if shape else 'missing'} (shape {shape}), "
+            f"the weight {size} wants {size[1]}"
         )
     return _affine(x, weight, bias)
 

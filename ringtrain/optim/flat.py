@@ -69,8 +69,8 @@ class Bucket:
         self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
         self.cut = Cut([p.shape for p in params], first.dtype.itemsize)
         self.spans, self.size = self.cut.spans, self.cut.size
-        make = allocate or (lambda n, dtype, backend: backend.xp.zeros(n, dtype))
-        self.data = self.backend.xp.zeros(self.size, first.dtype)
+        make = allocate or (lambda n, dtype, backend: backend.zeros_beside(n, dtype, 0))
+        self.data = self.backend.zeros_beside(self.size, first.dtype, 1)
         self.grad = make(self.size, first.dtype, self.backend)
         self.grad[...] = 0
         self._cut()
@@ -119,7 +119,7 @@ class Bucket:
         for name in (name for name in slots if name not in self.state):
             as_data = all(shape == mine for shape, mine in zip(slots[name], own, strict=True))
             self.cuts[name] = self.cut if as_data else Cut(slots[name], self.data.dtype.itemsize)
-            self.state[name] = self.backend.xp.zeros(self.cuts[name].size, self.wide)
+            self.state[name] = self.backend.zeros_beside(self.cuts[name].size, self.wide, 2 + len(self.state))
             if name == MASTER:
                 self.state[name][...] = self.data
 
