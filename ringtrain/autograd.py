@@ -185,16 +185,15 @@ class Op:
             arrays = together(backend, arrays, inputs)
         try:
             if backend.abstract:
-                result = self.infer(arrays, attributes)
+                result: Any = self.infer(arrays, attributes)
             else:
                 result = self.forward(backend.xp, *arrays, **attributes)
         except (ValueError, TypeError, IndexError) as error:
             raise explained(error, self.name, arrays) from error
-        results: Any = result if type(result) is tuple else (result,)
-        outs = tuple([wrap(data) for data in results])
+        outs = tuple([wrap(data) for data in result]) if type(result) is tuple else (wrap(result),)
         if mode.grad and any(edges):
             record(self, inputs, arrays, (edges, slots), attributes, outs)
-        return outs if results is result else outs[0]
+        return outs if type(result) is tuple else outs[0]
 
     def _named(self, values: tuple) -> dict:
         """Attributes that were given by position."""
@@ -223,10 +222,10 @@ def _backend_of(arrays: list) -> backends.Backend:
     """The backend of an op's inputs: the meta one if it is among them, the default one if all are scalars."""
     found = None
     for a in arrays:
-        if type(a) is MetaArray:
-            return backends.of(a)
         if type(a) is np.ndarray:
             found = found or backends.of(a)
+        elif type(a) is MetaArray:
+            return backends.of(a)
         elif hasattr(a, "shape") and not isinstance(a, np.generic):
             found = backends.of(a)
     return found or backends.get(None)[0]
@@ -283,9 +282,12 @@ def record(
     node.slots = tuple(slots)
     saved: list[Any] = []
     cells: list[list] = []
+    stamp = 0
     for i in plan.arrays:
         source = first if i is None else inputs[i]
-        cells.append(source._version if isinstance(source, Tensor) else UNCHANGED)
+        cell = source._version if isinstance(source, Tensor) else UNCHANGED
+        cells.append(cell)
+        stamp += cell[0]
         saved.append(source._data if i is None else arrays[i])
     for key in plan.extras:
         if isinstance(key, str):
@@ -294,7 +296,7 @@ def record(
             saved.append(getattr(arrays[key], "shape", ()))
     node.saved = saved
     node.cells = cells
-    node.stamp = sum([cell[0] for cell in cells])
+    node.stamp = stamp
     node.taps = None
     if len(outs) == 1:
         node.shape = first._data.shape

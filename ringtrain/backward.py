@@ -154,16 +154,16 @@ class _Pass:
 
     def places(self, node: Node) -> list[Any]:
         """For each input of a node the buffer of a leaf whose gradient is just what this node gives; or None."""
-        return [
-            edge.buffer
-            if type(edge) is Leaf
-            and edge.grad is None
-            and edge.taps is None
-            and self.pending[edge] == 1
-            and not any(cell is edge.version for cell in node.cells)  # the node read what is in the buffer
-            else None
-            for edge in node.edges
-        ]
+        places: list[Any] = []
+        for edge in node.edges:
+            place = None
+            if type(edge) is Leaf and edge.grad is None and edge.taps is None and self.pending[edge] == 1:
+                place = edge.buffer
+                for cell in node.cells:
+                    if cell is edge.version:  # the node has read what is in the buffer
+                        place = None
+            places.append(place)
+        return places
 
     def send(self, node: Node, edge: Any, slot: int | None, g: Any) -> None:
         """Sends a gradient along an edge, in the shape and dtype of what the edge leads to."""

@@ -14,7 +14,7 @@ import numpy as np
 from .jit import jit
 from .layout import DATA
 from .tile import ROWS, product
-from .vectors import BYTES, keep, move, number_at, put, size_of, turn
+from .vectors import BYTES, fetch, keep, move, number_at, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -42,6 +42,7 @@ def pack_panel(zero, b, b_row, b_col, depth, columns, panel):
         left, source, target = columns - v * lanes, b + v * lanes * b_col, panel + v * BYTES
         if b_col == size or left <= 0:
             for k in range(depth):
+                fetch(source + k * b_row + 2 * BYTES)  # of the next panel
                 move(zero, source + k * b_row, target + 2 * BYTES * k, left)
         else:
             for k in range(0, depth, lanes):
