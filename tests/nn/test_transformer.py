@@ -1,6 +1,7 @@
 """Multi-head attention and the layers of a transformer: PyTorch's numbers with PyTorch's state, masks, dropout."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -186,6 +187,15 @@ def test_transformers_equal_pytorch(options, kind, part):
 
     inputs = [made(*tgt)] + [made(*memory, seed=1)] * (part == "Decoder")
     compare(torch, *models, inputs, call)
+
+
+@pytest.mark.parametrize("activation", ["relu", nn.silu, nn.tanh], ids=["by name", "an op", "an elementwise op"])
+def test_activations_are_copied_and_pickled(activation):
+    stack = nn.TransformerEncoder(nn.TransformerEncoderLayer(E, H, 16, 0.0, activation), 2).eval()
+    x = rt.tensor(made(T, B, E), "f4")
+    twin = pickle.loads(pickle.dumps(stack))
+    assert twin.layers[1].activation is stack.layers[0].activation
+    np.testing.assert_array_equal(twin(x).detach().numpy(), stack(x).detach().numpy())
 
 
 def test_layers_of_a_stack_drop_differently_and_share_nothing():
