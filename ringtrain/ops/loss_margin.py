@@ -102,9 +102,18 @@ def multi_margin_loss(
 ) -> Tensor:
     """sum_j max(0, margin - x_target + x_j)^p / C over the classes j but the target: (N, C) and class numbers (N,).
 
-    weight (C,): that of the target's class multiplies each term before the power; it gets no gradient.
+    Of one sample (C,) and a number. weight (C,): that of the target's class multiplies each term before the power; it
+    gets no gradient.
     """
+    if scores.ndim == 1:
+        number = raw(target)
+        out = multi_margin_loss(scores[None], np.reshape(number, 1), p, margin, weight, reduction)
+        return out.reshape(np.shape(number)) if reduction == "none" else out
     labels = _rows(scores, target, "multi_margin_loss")
+    if weight is not None and weight.shape != scores.shape[1:]:
+        raise ValueError(
+            f"multi_margin_loss: scores {scores.shape} want weights {scores.shape[1:]}; got {weight.shape}"
+        )
     terms = relu(scores - take_along_axis(scores, labels[:, None], 1, checked=True) + margin)
     terms = terms if p == 1 else terms**p
     if weight is not None:
@@ -129,11 +138,13 @@ def _rows(scores: Tensor, target: Any, name: str) -> Any:
 def multilabel_margin_loss(scores: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """sum_ij max(0, 1 - x_i + x_j) / C over the labels i of a sample and the classes j that are none of them.
 
-    scores (N, C) or (C,); target, of that shape, has a sample's labels in front, ended by -1.
+    scores (N, C), (C,) or (), of one class; target, of that shape, has a sample's labels in front, ended by -1.
     """
     same_shape("multilabel_margin_loss", scores, target)
-    if scores.ndim == 1:
-        out = multilabel_margin_loss(scores[None], raw(target)[None], reduction)
+    if scores.ndim > 2:
+        raise ValueError(f"multilabel_margin_loss wants scores (N, C) or (C,); got {scores.shape}")
+    if scores.ndim < 2:
+        out = multilabel_margin_loss(scores.reshape((1, -1)), raw(target).reshape((1, -1)), reduction)
         return out[0] if reduction == "none" else out
     if scores.backend.abstract:
         return reduced(sum(scores, axis=1), reduction)

@@ -118,6 +118,45 @@ def test_weights_of_binary_losses(reduction, rng):
     )
 
 
+@REDUCTIONS
+def test_samples_without_a_batch(reduction, rng):
+    for label in (np.array(2), np.array([2])):
+        compare(
+            lambda a, label=label: nn.multi_margin_loss(a, label, weight=rt.from_numpy(CLASSES), reduction=reduction),
+            lambda a, label=label: F.multi_margin_loss(
+                a, torch.from_numpy(label), weight=torch.from_numpy(CLASSES), reduction=reduction
+            ),
+            [rng.standard_normal(4)],
+        )
+    for labels in (np.array([3, 0, -1, 1]), np.array(0)):
+        compare(
+            lambda a, labels=labels: nn.multilabel_margin_loss(a, labels, reduction=reduction),
+            lambda a, labels=labels: F.multilabel_margin_loss(a, torch.from_numpy(labels), reduction=reduction),
+            [rng.standard_normal(labels.shape)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda x: nn.huber_loss(x, x, "sum"), "huber_loss: delta is a number > 0; got 'sum'"),
+        (lambda x: nn.huber_loss(x, x, 0.0), "huber_loss: delta is a number > 0; got 0.0"),
+        (lambda x: nn.smooth_l1_loss(x, x, "sum"), "smooth_l1_loss: beta is a number >= 0; got 'sum'"),
+        (
+            lambda x: nn.multi_margin_loss(x, [0, 1], weight=rt.ones(2)),
+            r"scores \(2, 3\) want weights \(3,\); got \(2,\)",
+        ),
+        (
+            lambda x: nn.multilabel_margin_loss(x[None], np.zeros((1, 2, 3), int)),
+            r"wants scores \(N, C\) or \(C,\); got \(1, 2, 3\)",
+        ),
+    ],
+)
+def test_what_losses_refuse(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake(rt.ones((2, 3)))
+
+
 # name, inputs at the kinks, (ours, theirs)
 KINKS = [
     ("bce", [[0.0, 0.0, 1.0, 1.0, 0.5]], both("binary_cross_entropy", before=[np.array([0.0, 1.0, 0.0, 1.0, 0.5])])),
