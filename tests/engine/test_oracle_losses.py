@@ -209,5 +209,51 @@ def test_embedding_with_a_padding_row(rng):
     )
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
+def test_rows_are_shortened_in_place(norm, rng):
+    numbers, values = np.array([[1, 2, 0], [2, 2, 1]]), rng.standard_normal((5, 3)) * 2
+    options = {"max_norm": 1.5, "norm_type": norm}
+    w, v = rt.from_numpy(values.copy()).requires_grad_(), torch.tensor(values, requires_grad=True)
+    for _ in range(2):  # what has been shortened stays as it is
+        a = nn.embedding(numbers, w, **options)
+        b = F.embedding(torch.from_numpy(numbers), v, **options)
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-14)
+    bag = nn.embedding_bag(np.array([[3, 0]]), w, mode="sum", **options)
+    other = F.embedding_bag(torch.tensor([[3, 0]]), v, mode="sum", **options)
+    np.testing.assert_allclose(bag.detach().numpy(), other.detach().numpy(), rtol=1e-14)
+    np.testing.assert_allclose(w.detach().numpy(), v.detach().numpy(), rtol=1e-14)
+    assert (w.detach().numpy()[4] == values[4]).all() and w.is_leaf
+
+
+def test_gradients_by_frequency(rng):
+    numbers, offsets = np.array([1, 2, 4, 5, 4, 3, 2, 2]), np.array([0, 4, 4, 5, 8])
+    table = [rng.standard_normal((10, 3))]
+    compare(
+        lambda w: nn.embedding(numbers.reshape(2, 4), w, 4, scale_grad_by_freq=True),
+        lambda w: F.embedding(torch.from_numpy(numbers.reshape(2, 4)), w, 4, scale_grad_by_freq=True),
+        table,
+    )
+    for mode in ("sum", "mean"):  # PyTorch 2.13.0 divides row 3, which is there once, by the 3 of row 2
+        compare(
+            lambda w, mode=mode: nn.embedding_bag(numbers, w, offsets, mode, include_last_offset=True),
+            lambda w, mode=mode: F.embedding_bag(
+                torch.from_numpy(numbers), w, torch.from_numpy(offsets), mode=mode, include_last_offset=True
+            ),
+            table,
+        )
+        grads = []
+        for by_frequency in (False, True):
+            w = rt.from_numpy(table[0].copy()).requires_grad_()
+            bags = nn.embedding_bag(numbers, w, offsets[:-1], mode, scale_grad_by_freq=by_frequency)
+            bags.backward(np.arange(12.0).reshape(4, 3))
+            grads.append(w.grad.numpy())
+        counts = np.maximum(np.bincount(numbers, minlength=10), 1)[:, None]
+        np.testing.assert_allclose(grads[1], grads[0] / counts, rtol=1e-15)
+    with pytest.raises(ValueError, match=r"the last offset is where the last bag ends, 8; got \[0 4\]"):
+        nn.embedding_bag(numbers, rt.ones((6, 2)), np.array([0, 4]), include_last_offset=True)
+    with pytest.raises(ValueError, match="scale_grad_by_freq is for modes"):
+        nn.embedding_bag(numbers, rt.ones((6, 2)), offsets, "max", scale_grad_by_freq=True)
+
+
 def test_bilinear(rng):
     compare(nn.bilinear, F.bilinear, [rng.standard_normal(s) for s in [(5, 2), (5, 3), (4, 2, 3), (4,)]])
