@@ -196,6 +196,12 @@ def test_loss_modules_are_the_functions():
     assert repr(nn.HuberLoss(0.5)) == "HuberLoss(delta=0.5, reduction='mean')"
 
 
+def test_targets_of_losses_by_name():
+    x, labels, weight = rt.rand((4, 3)), np.array([0, 2, 1, 1]), rt.ones(3)
+    assert nn.MSELoss()(x, target=x * 0).item() == nn.mse_loss(x, x * 0).item()
+    assert nn.NLLLoss(weight)(x, target=labels).item() == nn.nll_loss(x, labels).item()
+
+
 def test_layers_side_by_side():
     a, b = nn.Linear(3, 2), nn.Linear(3, 4)
     both = nn.Concurrent(a, b, nn.Identity())
