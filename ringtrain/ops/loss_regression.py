@@ -26,7 +26,7 @@ def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """Half the square up to |difference| = delta, then a straight line (Huber 1964). Shapes must agree."""
     if not isinstance(delta, numbers.Real) or not delta > 0:
-        raise ValueError(f"huber_loss: delta is a number > 0; got {delta!r}")
+        raise ValueError(f"huber_loss: delta is > 0; got {delta!r}")
     target = same_shape("huber_loss", prediction, target)
     distance = absolute(prediction - target)
     return reduced(where(distance <= delta, square(distance) * 0.5, distance * delta - 0.5 * delta**2), reduction)
