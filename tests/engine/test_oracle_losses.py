@@ -128,6 +128,11 @@ def test_samples_without_a_batch(reduction, rng):
             ),
             [rng.standard_normal(4)],
         )
+        compare(
+            lambda a: nn.nll_loss(a, np.array(1), rt.from_numpy(CLASSES), reduction=reduction),
+            lambda a: F.nll_loss(a, torch.tensor(1), torch.from_numpy(CLASSES), reduction=reduction),
+            [rng.standard_normal(4)],
+        )
     for labels in (np.array([3, 0, -1, 1]), np.array(0)):
         compare(
             lambda a, labels=labels: nn.multilabel_margin_loss(a, labels, reduction=reduction),
@@ -142,6 +147,9 @@ def test_samples_without_a_batch(reduction, rng):
         (lambda x: nn.huber_loss(x, x, "sum"), "huber_loss: delta is > 0; got 'sum'"),
         (lambda x: nn.huber_loss(x, x, 0.0), "huber_loss: delta is > 0; got 0.0"),
         (lambda x: nn.smooth_l1_loss(x, x, "sum"), "smooth_l1_loss: beta is a number >= 0; got 'sum'"),
+        (lambda x: nn.cross_entropy(x, [0, 1], rt.ones(2)), r"want a weight for each class, \(3,\); got \(2,\)"),
+        (lambda x: nn.cross_entropy(x, x, rt.ones(1)), r"want a weight for each class, \(3,\); got \(1,\)"),
+        (lambda x: nn.nll_loss(x, [0, 1], rt.ones(4)), r"want a weight for each class, \(3,\); got \(4,\)"),
         (
             lambda x: nn.multi_margin_loss(x, [0, 1], weight=rt.ones(2)),
             r"scores \(2, 3\) want weights \(3,\); got \(2,\)",
