@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import random
 from ..ops import distance, embedding, linalg, shape
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 from .init import Initializer, Kaiming, Normal, Uniform, Zeros
 from .module import LazyParameter, Module, Parameter, parameter
 
@@ -157,7 +157,7 @@ def _table(module: Module, n: int, d: int, padding_idx: int | None, weight_init:
 
 def _around(kind: Any, embeddings: Any, freeze: bool, **options: Any) -> Any:
     """A layer with a table that is there."""
-    table = embeddings if isinstance(embeddings, Tensor) else Tensor(np.asarray(embeddings))
+    table = embeddings if isinstance(embeddings, Tensor) else tensor(embeddings, np.asarray(embeddings).dtype)
     if table.ndim != 2:
         raise ValueError(f"{kind.__name__}.from_pretrained wants a table (n, d); got {table.shape}")
     layer = kind(*table.shape, **options, weight_init=Zeros(), dtype=table.dtype)
