@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.meta import MetaArray
+from ..dtypes import wide
 from ..tensor import Tensor, raw
 from .activations import logsigmoid
 from .distance import pairwise_distance
@@ -38,7 +39,14 @@ def hinge_embedding_loss(distance: Tensor, target: Any, margin: float = 1.0, red
 
 
 def cosine_embedding_loss(a: Tensor, b: Tensor, target: Any, margin: float = 0.0, reduction: str = "mean") -> Tensor:
-    """1 - cos(a, b) where the target is 1, max(0, cos(a, b) - margin) where it is -1: a, b (N, D) and (N,), or (D,)."""
+    """1 - cos(a, b) where the target is 1, max(0, cos(a, b) - margin) where it is -1: a, b (N, D) and (N,), or (D,).
+
+    16-bit floats are multiplied and added in float32.
+    """
+    accumulator = wide(a.dtype)
+    if accumulator is not None:
+        wider = (a.astype(accumulator), b.astype(accumulator))
+        return cosine_embedding_loss(*wider, target, margin, reduction).astype(a.dtype)
     dot = sum(a * b, axis=-1)
     cosine = dot / sqrt((sum(square(a), axis=-1) + 1e-12) * (sum(square(b), axis=-1) + 1e-12))
     target = same_shape("cosine_embedding_loss", cosine, target)

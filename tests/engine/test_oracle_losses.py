@@ -141,6 +141,16 @@ def test_samples_without_a_batch(reduction, rng):
         )
 
 
+@pytest.mark.parametrize("scale", [1e-3, 100.0])
+def test_cosines_of_16_bits_neither_overflow_nor_vanish(scale, rng):
+    a, b = (rng.standard_normal((6, 8)).astype(np.float16) * np.float16(scale) for _ in range(2))
+    sign = np.array([1, -1, 1, -1, 1, -1])
+    exact = nn.cosine_embedding_loss(*[rt.from_numpy(x.astype(np.float64)) for x in (a, b)], sign, reduction="none")
+    half = nn.cosine_embedding_loss(rt.from_numpy(a), rt.from_numpy(b), sign, reduction="none")
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half.numpy(), exact.numpy(), rtol=2**-10, atol=2**-10)
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
