@@ -67,6 +67,9 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         return shape.flatten(x, *self._axes)
 
+    def extra_repr(self) -> str:
+        return "" if self._axes == (1, -1) else f"start_axis={self._axes[0]}, end_axis={self._axes[1]}"
+
 
 class Unflatten(Module):
     """One axis made several, of the given lengths; one of them may be -1."""

@@ -195,6 +195,8 @@ def test_repr():
         (nn.ConvTranspose2d(2, 4, 3, 2, output_padding=1), "ConvTranspose2d(2, 4, kernel_size=(3, 3), stride=2, out"),
         (nn.MaxPool2d(3, 2), "MaxPool2d(kernel_size=3, stride=2, padding=0)"),
         (nn.GroupNorm(2, 4), "GroupNorm(2, 4, eps=1e-05)"),
+        (nn.BatchNorm2d(4, bias=False), "BatchNorm2d(4, eps=1e-05, momentum=0.1, bias=False)"),
+        (nn.Flatten(0), "Flatten(start_axis=0, end_axis=-1)"),
         (nn.LayerNorm((3, 4)), "LayerNorm((3, 4), eps=1e-05)"),
         (nn.Upsample(scale_factor=2), "Upsample(scale_factor=2, mode='nearest')"),
         (nn.InstanceNorm2d(3), "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)"),
