@@ -100,9 +100,9 @@ class ConcatDataset(Dataset):
         return self.datasets[part[0]][int(within[0])]
 
     def _place(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.where(rows < 0, rows + len(self), rows)
+        given, rows = rows, np.where(rows < 0, rows + len(self), rows)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            outside = rows[(rows < 0) | (rows >= len(self))][0]
+            outside = given[(rows < 0) | (rows >= len(self))][0]
             raise IndexError(f"ConcatDataset: index {outside} is outside of {len(self)} samples")
         part = np.searchsorted(self.starts, rows, side="right") - 1
         return part, rows - self.starts[part]

@@ -62,7 +62,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def forward(self, x: Tensor, target: Any) -> AdaptiveLogSoftmax:
         """x (N, D), target (N,) class numbers; or (D,) and one number."""
         if x.ndim == 1:
-            out = self.forward(x[None], np.asarray(raw(target)).reshape(1))
+            out = type(self).forward(self, x[None], np.asarray(raw(target)).reshape(1))
             return AdaptiveLogSoftmax(squeeze(out.output, 0), out.loss)
         labels = np.asarray(target) if isinstance(target, (list, tuple)) else raw(target)
         self._check(x, labels)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..ops.attention import attention_weights, scaled_dot_product_attention
+from ..ops.attention import attention_weights, causal_mask, scaled_dot_product_attention
+from ..ops.create import zeros
 from ..ops.elementwise import where
 from ..ops.linalg import linear, matmul
 from ..ops.reduce import mean
-from ..ops.shape import expand_dims, reshape, split, squeeze, swapaxes
-from ..tensor import Tensor, describe, raw
+from ..ops.shape import broadcast_to, concatenate, expand_dims, reshape, split, squeeze, swapaxes
+from ..tensor import Tensor, describe, raw, wrap
 from .dropout import Dropout
 from .init import Xavier, Zeros
 from .layers import Linear
@@ -27,6 +28,8 @@ class MultiHeadAttention(Module):
     num_heads     H, which must divide embed_dim
     dropout       of the weights, in training; then, and where weights are asked for, T x S of them exist
     bias          of all four projections
+    add_bias_kv   a key and a value that are learned, bias_k and bias_v (1, 1, E K / H), after those of every sample
+    add_zero_attn  a key and a value of zeros after these; no mask hides what is added
     kdim, vdim    features of keys and values, E unless given
     batch_first   (B, T, E) instead of (T, B, E)
     num_kv_heads  K < H heads of keys and values, each for H / K heads of queries (grouped queries, Ainslie et al. 2023)
@@ -42,6 +45,8 @@ class MultiHeadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
@@ -73,6 +78,13 @@ class MultiHeadAttention(Module):
                 path = f"{part}_proj_weight"
                 setattr(self, path, parameter(Xavier(), (rows, columns), f"{name}.{path}", dtype))
         self.in_proj_bias = parameter(Zeros(), (sum(self._rows),), f"{name}.in_proj_bias", dtype) if bias else None
+        self.bias_k: Any = None
+        self.bias_v: Any = None
+        if add_bias_kv:
+            draw = Xavier("normal", magnitude=1.0)
+            self.bias_k = parameter(draw, (1, 1, narrow), f"{name}.bias_k", dtype)
+            self.bias_v = parameter(draw, (1, 1, narrow), f"{name}.bias_v", dtype)
+        self.add_zero_attn = add_zero_attn
         self.out_proj = Linear(embed_dim, embed_dim, bias, bias_init=Zeros(), dtype=dtype)
 
     def forward(
@@ -106,8 +118,11 @@ class MultiHeadAttention(Module):
         q = self._batched(query)
         k = q if same else self._batched(key)
         v = k if kv_same else self._batched(value)
-        q, k, v = (self._heads(t) for t in self._projected(q, k, v))
-        mask = self._mask(attn_mask, key_padding_mask, q, k)
+        q, k, v = self._projected(q, k, v)
+        added = int(self.bias_k is not None) + int(self.add_zero_attn)
+        q, k, v = (self._heads(t) for t in ((q, *self._more(k, v)) if added else (q, k, v)))
+        mask = self._mask(attn_mask, key_padding_mask, q, k, added, is_causal)
+        is_causal = is_causal and not added  # where keys are added, the mask says it
         weights = None
         if need_weights or (self.training and self.dropout):
             out, weights = self._attend(q, k, v, mask, is_causal)
@@ -153,14 +168,29 @@ class MultiHeadAttention(Module):
         biases: list[Any] = [None] * 3 if bias is None else split(bias, edges)
         return [linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases, strict=True)]
 
+    def _more(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, S, features) with those that are learned, and those of zeros, after them."""
+        batch, _, width = k.shape
+        keys, values = [k], [v]
+        if self.bias_k is not None:
+            keys.append(broadcast_to(self.bias_k, (batch, 1, width)))
+            values.append(broadcast_to(self.bias_v, (batch, 1, width)))
+        if self.add_zero_attn:
+            nothing = zeros((batch, 1, width), k.dtype, k.device)
+            keys.append(nothing)
+            values.append(nothing)
+        return concatenate(keys, 1), concatenate(values, 1)
+
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, heads * D) as (B, heads, T, D)."""
         width = self.embed_dim // self.num_heads
         return swapaxes(reshape(x, (*x.shape[:2], x.shape[2] // width, width)), 1, 2)
 
-    def _mask(self, attn_mask: Any, padding: Any, q: Tensor, k: Tensor) -> Any:
-        """Both masks as one: bool, True for what may be looked at, or floats to be added."""
-        (batch, _, t, _), s = q.shape, k.shape[2]
+    def _mask(self, attn_mask: Any, padding: Any, q: Tensor, k: Tensor, added: int, causal: bool) -> Any:
+        """Both masks as one: bool, True for what may be looked at, or floats to be added. The last `added` keys may be
+        looked at in any case.
+        """
+        (batch, _, t, _), s = q.shape, k.shape[2] - added
         xp = q.backend.xp
         masks = []
         if padding is not None:
@@ -175,14 +205,22 @@ class MultiHeadAttention(Module):
             if mask.shape == (batch * self.num_heads, t, s) and batch > 1:
                 mask = mask.reshape((batch, self.num_heads, t, s))
             masks.append(mask)
+        if added:
+            masks += [xp.asarray(~causal_mask(t, s))] if causal else []
+            masks = [_widened(m, s, added) for m in masks]
         if not masks:
             return None
         if all(m.dtype == np.bool_ for m in masks):
-            plain = [raw(m) for m in masks]
-            return ~plain[0] if len(plain) == 1 else ~(plain[0] | plain[1])
+            hidden = raw(masks[0])
+            for more in masks[1:]:
+                hidden = hidden | raw(more)
+            return ~hidden
         bottom, nothing = xp.asarray(-np.inf, q.dtype), xp.asarray(0, q.dtype)
-        added = [where(raw(m), bottom, nothing) if m.dtype == np.bool_ else m.astype(q.dtype) for m in masks]
-        return added[0] if len(added) == 1 else added[0] + added[1]
+        scores = [where(raw(m), bottom, nothing) if m.dtype == np.bool_ else m.astype(q.dtype) for m in masks]
+        total = scores[0]
+        for more in scores[1:]:
+            total = total + more
+        return total
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Any, causal: bool) -> tuple[Tensor, Tensor]:
         """Results (B, H, T, D) by weights that exist, and the weights, as dropout left them."""
@@ -199,6 +237,13 @@ class MultiHeadAttention(Module):
 
 
 MultiheadAttention = MultiHeadAttention
+
+
+def _widened(mask: Any, keys: int, added: int) -> Any:
+    """A mask (..., S), True or -inf for what may not be looked at, with columns of False or 0 after it."""
+    mask = mask if isinstance(mask, Tensor) else wrap(mask)
+    mask = broadcast_to(mask, (*mask.shape[:-1], keys))
+    return concatenate([mask, zeros((*mask.shape[:-1], added), mask.dtype, mask.device)], -1)
 
 
 def sinusoids(length: int, features: int, dtype: Any = np.float32) -> np.ndarray:

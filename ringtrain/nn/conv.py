@@ -72,9 +72,9 @@ class _Convolution(Module):
     def _ready(self, x: Tensor) -> None:
         """Makes the parameters if this is the first input."""
         if self.in_channels is None:
-            if x.ndim != self._dims + 2:
+            if x.ndim not in (self._dims + 1, self._dims + 2):
                 raise ValueError(f"{type(self).__name__} wants an input {LAYOUTS[self._dims]}; got {x.shape}")
-            self._build(x.shape[1])
+            self._build(x.shape[-self._dims - 1])
 
     def _described(self, *options: tuple[str, Any, Any]) -> str:
         """extra_repr: sizes, then (name, value, default) of options that are not the default."""
@@ -198,7 +198,7 @@ class _ConvTranspose(_Convolution):
         gap = lengths(self.dilation, dims, "dilation")
         least = [
             conv_transpose.transposed_length(*place, 0)
-            for place in zip(x.shape[2:], self.kernel_size, step, edge, gap, strict=True)
+            for place in zip(x.shape[-dims:], self.kernel_size, step, edge, gap, strict=True)
         ]
         extra = tuple(m - n for m, n in zip(tuple(output_size)[-dims:], least, strict=True))
         if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, step, gap, strict=True)):

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import random
 from ..ops import distance, embedding, linalg, shape
-from ..tensor import Tensor
-from .init import Initializer, Kaiming, Normal, Uniform
+from ..tensor import Tensor, tensor
+from .init import Initializer, Kaiming, Normal, Uniform, Zeros
 from .module import LazyParameter, Module, Parameter, parameter
 
 _TORCH_DEFAULT = Kaiming(slope=math.sqrt(5.0))  # uniform in +-1 / sqrt(fan_in)
@@ -67,6 +67,9 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         return shape.flatten(x, *self._axes)
 
+    def extra_repr(self) -> str:
+        return "" if self._axes == (1, -1) else f"start_axis={self._axes[0]}, end_axis={self._axes[1]}"
+
 
 class Unflatten(Module):
     """One axis made several, of the given lengths; one of them may be -1."""
@@ -111,6 +114,7 @@ class Embedding(Module):
     """A table of vectors: integers (...) -> (..., embedding_dim). weight (num_embeddings, embedding_dim).
 
     padding_idx: this row begins as zeros and gets no gradient. The others are drawn from a normal of variance 1.
+    max_norm, norm_type, scale_grad_by_freq: see `rt.nn.embedding`.
     """
 
     def __init__(
@@ -118,14 +122,26 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
         weight_init: Initializer = Normal(1.0),  # noqa: B008  never changed
         dtype: Any = np.float32,
     ) -> None:
         self.weight = _table(self, num_embeddings, embedding_dim, padding_idx, weight_init, dtype)
-        self.padding_idx = padding_idx
+        self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, **options: Any
+    ) -> Any:
+        """A layer around a table (n, d), whose memory it shares where that is a tensor; freeze: it is not trained."""
+        return _around(cls, embeddings, freeze, padding_idx=padding_idx, **options)
 
     def forward(self, indices: Any) -> Tensor:
-        return embedding.embedding(indices, self.weight, self.padding_idx)
+        options = (self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+        return embedding.embedding(indices, self.weight, *options)
 
     def extra_repr(self) -> str:
         n, d = self.weight.shape
@@ -142,6 +158,16 @@ def _table(module: Module, n: int, d: int, padding_idx: int | None, weight_init:
     return weight
 
 
+def _around(kind: Any, embeddings: Any, freeze: bool, **options: Any) -> Any:
+    """A layer with a table that is there."""
+    table = embeddings if isinstance(embeddings, Tensor) else tensor(embeddings, np.asarray(embeddings).dtype)
+    if table.ndim != 2:
+        raise ValueError(f"{kind.__name__}.from_pretrained wants a table (n, d); got {table.shape}")
+    layer = kind(*table.shape, **options, weight_init=Zeros(), dtype=table.dtype)
+    layer.weight = Parameter(table.detach(), not freeze)
+    return layer
+
+
 class EmbeddingBag(Module):
     """Bags of vectors of a table, combined: see `rt.nn.embedding_bag`. weight (num_embeddings, embedding_dim)."""
 
@@ -149,20 +175,33 @@ class EmbeddingBag(Module):
         self,
         num_embeddings: int,
         embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
         mode: str = "mean",
+        include_last_offset: bool = False,
         padding_idx: int | None = None,
         weight_init: Initializer = Normal(1.0),  # noqa: B008  never changed
         dtype: Any = np.float32,
     ) -> None:
         self.weight = _table(self, num_embeddings, embedding_dim, padding_idx, weight_init, dtype)
-        self.mode, self.padding_idx = mode, padding_idx
+        self.mode, self.padding_idx, self.include_last_offset = mode, padding_idx, include_last_offset
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Any, freeze: bool = True, **options: Any) -> Any:
+        """As `Embedding.from_pretrained`."""
+        return _around(cls, embeddings, freeze, **options)
 
     def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
-        return embedding.embedding_bag(indices, self.weight, offsets, self.mode, per_sample_weights, self.padding_idx)
+        more = (self.include_last_offset, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+        options = (offsets, self.mode, per_sample_weights, self.padding_idx, *more)
+        return embedding.embedding_bag(indices, self.weight, *options)
 
     def extra_repr(self) -> str:
         n, d = self.weight.shape
-        return f"{n}, {d}, mode={self.mode!r}"
+        text = f"{n}, {d}, mode={self.mode!r}"
+        return text + ("" if self.padding_idx is None else f", padding_idx={self.padding_idx}")
 
 
 class CosineSimilarity(Module):

@@ -32,8 +32,8 @@ class _Loss(Module):
     def _keep(self, **options: Any) -> None:
         self._options = options
 
-    def forward(self, *inputs: Any) -> Tensor:
-        return type(self)._function(*inputs, **self._options)
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        return type(self)._function(*inputs, **named, **self._options)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
@@ -42,9 +42,9 @@ class _Loss(Module):
 class _Weighted(_Loss):
     """A loss whose weights are buffers: they move with the module, and get no gradient."""
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
         weights = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return type(self)._function(*inputs, **weights, **self._options)
+        return type(self)._function(*inputs, **named, **weights, **self._options)
 
 
 class CrossEntropyLoss(_Weighted):

@@ -20,6 +20,7 @@ from .. import random
 from ..autograd import no_grad
 from ..ops import norm
 from ..ops.create import ones, zeros
+from ..ops.shape import expand_dims, squeeze
 from ..tensor import Tensor, describe
 from .init import Ones, Zeros
 from .module import LazyParameter, Module, parameter
@@ -49,6 +50,11 @@ class _Affine(Module):
         if bias:
             self.bias = parameter(Zeros(), shape, f"{self._name}.bias", dtype)
 
+    def _affine_repr(self, option: str) -> str:
+        """The part of extra_repr about both, where one is missing; `option` is what both are called together."""
+        weight, bias, _ = self._affine
+        return f", {option}=False" if not weight else "" if bias else ", bias=False"
+
 
 class _Tracked(_Affine):
     """Channels (N, C, ...) with running statistics, if they are tracked."""
@@ -63,15 +69,20 @@ class _Tracked(_Affine):
         affine: bool,
         track_running_stats: bool,
         dtype: Any,
+        bias: bool,
     ) -> None:
+        if not eps > 0.0:
+            raise ValueError(f"{type(self).__name__}: eps must be > 0; got {eps}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
+        shape = None if num_features is None else (num_features,)
+        self._start(shape, affine, affine and bias, dtype, "number of channels")
         if track_running_stats:
-            lazy = LazyParameter("its number of channels comes from the first input")
-            self.running_mean: Any = lazy
-            self.running_var: Any = lazy
+            if num_features is None:
+                lazy = LazyParameter("its number of channels comes from the first input")
+                self.running_mean: Any = lazy
+                self.running_var: Any = lazy
             self.num_batches_tracked = zeros((), np.int64)
-        self._start(None if num_features is None else (num_features,), affine, affine, dtype, "number of channels")
 
     def _build(self, shape: tuple[int, ...]) -> None:
         super()._build(shape)
@@ -103,7 +114,7 @@ class _Tracked(_Affine):
 
     def extra_repr(self) -> str:
         text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-        text += "" if self.affine else ", affine=False"
+        text += self._affine_repr("affine")
         return text + ("" if self.track_running_stats else ", track_running_stats=False")
 
 
@@ -117,7 +128,7 @@ class BatchNorm(_Tracked):
 
     num_features         C; None: taken from the first input
     momentum             None: running statistics are the plain average over all batches
-    affine               whether there are a weight and a bias (C,)
+    affine, bias         whether there are a weight and a bias (C,); no bias without a weight
     track_running_stats  False: no running statistics, evaluation normalises by the batch too
 
     Buffers: running_mean, running_var (C,), num_batches_tracked (), as in PyTorch's state.
@@ -131,8 +142,10 @@ class BatchNorm(_Tracked):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = self._check(x, "BatchNorm")
@@ -181,10 +194,17 @@ class InstanceNorm(_Tracked):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim + 1 in self._axes:  # one sample
+            return squeeze(self._normalised(expand_dims(x, 0)), 0)
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         self._check(x, "InstanceNorm")
         if not self.training and self.track_running_stats:
             return norm.normalize(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
@@ -195,19 +215,19 @@ class InstanceNorm(_Tracked):
 
 
 class InstanceNorm1d(InstanceNorm):
-    """`InstanceNorm` of (N, C, L)."""
+    """`InstanceNorm` of (N, C, L), or of one sample (C, L)."""
 
     _axes = (3,)
 
 
 class InstanceNorm2d(InstanceNorm):
-    """`InstanceNorm` of (N, C, H, W)."""
+    """`InstanceNorm` of (N, C, H, W), or of one sample (C, H, W)."""
 
     _axes = (4,)
 
 
 class InstanceNorm3d(InstanceNorm):
-    """`InstanceNorm` of (N, C, D, H, W)."""
+    """`InstanceNorm` of (N, C, D, H, W), or of one sample (C, D, H, W)."""
 
     _axes = (5,)
 
@@ -236,7 +256,7 @@ class LayerNorm(_Affine):
         return norm.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}" + ("" if self._affine[0] else ", elementwise_affine=False")
+        return f"{self.normalized_shape}, eps={self.eps}" + self._affine_repr("elementwise_affine")
 
 
 class RMSNorm(_Affine):
@@ -268,7 +288,7 @@ class RMSNorm(_Affine):
 class GroupNorm(_Affine):
     """Normalises groups of channels of each sample of (N, C, ...) (Wu and He 2018): see `rt.nn.group_norm`.
 
-    num_channels None: taken from the first input.
+    num_channels None: taken from the first input. affine, bias as in `BatchNorm`.
     """
 
     def __init__(
@@ -278,11 +298,14 @@ class GroupNorm(_Affine):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or (num_channels or 0) % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        self._start(None if num_channels is None else (num_channels,), affine, affine, dtype, "number of channels")
+        shape = None if num_channels is None else (num_channels,)
+        self._start(shape, affine, affine and bias, dtype, "number of channels")
 
     def forward(self, x: Tensor) -> Tensor:
         if self.num_channels is None and x.ndim >= 2 and x.shape[1] % self.num_groups == 0:
@@ -293,8 +316,7 @@ class GroupNorm(_Affine):
         return norm.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        text = f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
-        return text + ("" if self._affine[0] else ", affine=False")
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}" + self._affine_repr("affine")
 
 
 class LocalResponseNorm(Module):

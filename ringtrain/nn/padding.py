@@ -34,7 +34,7 @@ class _Pad(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         name = type(self).__name__
-        if x.ndim != self._dims + 2:
+        if x.ndim not in (self._dims + 1, self._dims + 2):
             raise ValueError(f"{name} wants an input {LAYOUTS[self._dims]}; got {x.shape}")
         widths: Any = list(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
         return pad_spatial(x, widths, self._mode, self._value, name)

@@ -62,9 +62,10 @@ class _Weights(Module):
             raise ValueError(f"{type(self).__name__} wants {self.input_size} features in the last axis; got {x.shape}")
 
     def _sizes(self, input_size: int | None, hidden_size: int) -> None:
-        if hidden_size < 1 or (input_size is not None and input_size < 1):
-            sizes = f"{input_size} -> {hidden_size}"
-            raise ValueError(f"{type(self).__name__}: input_size and hidden_size must be >= 1; got {sizes}")
+        sizes = (hidden_size,) if input_size is None else (input_size, hidden_size)
+        if not all(isinstance(n, (int, np.integer)) and n >= 1 for n in sizes):
+            found = f"{input_size!r} -> {hidden_size!r}"
+            raise ValueError(f"{type(self).__name__}: input_size and hidden_size are integers >= 1; got {found}")
         self.input_size, self.hidden_size = input_size, hidden_size
 
 

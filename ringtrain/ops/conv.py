@@ -12,7 +12,7 @@ from typing import Any
 from ..dtypes import wide
 from ..tensor import Tensor
 from .fused import fused
-from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, output_length, pad_axes, taps
+from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, or_one, output_length, pad_axes, taps
 from .linalg import einsum
 from .shape import reshape, stack, transpose
 
@@ -186,6 +186,7 @@ def _one(x: Tensor, weight: Tensor, bias: Any, stride: Any, widths: Any, dilatio
     return as_one(_direct(*row))
 
 
+@or_one(3)
 def conv1d(
     x: Tensor,
     weight: Tensor,
@@ -202,6 +203,7 @@ def conv1d(
     return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
+@or_one(4)
 def conv2d(
     x: Tensor,
     weight: Tensor,
@@ -225,6 +227,7 @@ def conv2d(
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
+@or_one(5)
 def conv3d(
     x: Tensor,
     weight: Tensor,

@@ -13,7 +13,7 @@ from ..dtypes import wide
 from ..tensor import Tensor
 from .conv import check_parts, correlate
 from .fused import fused
-from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, pad_axes
+from .geometry import LAYOUTS, Size, as_one, as_two, check_input, lengths, or_one, pad_axes
 from .index import spread
 from .shape import flip, reshape, swapaxes
 
@@ -103,6 +103,7 @@ def _conv_transpose(
     return out if accumulator is None else out.astype(x.dtype)
 
 
+@or_one(3)
 def conv_transpose1d(
     x: Tensor,
     weight: Tensor,
@@ -117,6 +118,7 @@ def conv_transpose1d(
     return _conv_transpose("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@or_one(4)
 def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
@@ -136,6 +138,7 @@ def conv_transpose2d(
     return _conv_transpose("conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@or_one(5)
 def conv_transpose3d(
     x: Tensor,
     weight: Tensor,

@@ -6,9 +6,11 @@ of a few elements the engine's own time is what counts, and these two are most o
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +39,20 @@ def register(name: str, fn: Callable) -> Callable:
     """Makes a function on tensors known to vjps under create_graph, by NumPy's name."""
     setattr(taped, name, fn)
     return fn
+
+
+def _registered(name: str) -> Callable:
+    return getattr(taped, name)
+
+
+def _reduced(made: Op) -> Any:
+    """How an op is pickled, and copied: by its name, so that what comes back is the op itself."""
+    if getattr(taped, made.name, None) is made:
+        return _registered, (made.name,)
+    return object.__reduce_ex__(made, 2)
+
+
+copyreg.pickle(Op, _reduced)  # type: ignore[arg-type]
 
 
 def op(
@@ -230,6 +246,7 @@ def binary(
 
 def _named(call: Callable, name: str, doc: str, made: Op) -> Callable:
     call.__name__ = call.__qualname__ = name
+    call.__module__ = sys._getframe(2).f_globals["__name__"]  # whoever calls `unary` or `binary`: pickle looks there
     call.__doc__ = doc or f"`numpy.{name}`, differentiable." if made.vjps != [None] else f"`numpy.{name}`."
     call.op = made  # type: ignore[attr-defined]
     return register(name, call)

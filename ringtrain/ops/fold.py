@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dtypes import wide
 from ..tensor import Tensor
-from .geometry import Size, check_input, lengths, output_length, pad_axes, taps
+from .geometry import Size, check_input, lengths, or_one, output_length, pad_axes, taps
 from .index import placed
 from .shape import reshape, stack
 
@@ -28,6 +28,7 @@ def _windows(name: str, plane: Any, kernel_size: Size, dilation: Size, padding: 
     return kernel, gap, edge, step, out
 
 
+@or_one(4)
 def unfold(x: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size = 0, stride: Size = 1) -> Tensor:
     """The windows of images as columns: (N, C, H, W) -> (N, C KH KW, L), L windows row by row ("im2col")."""
     check_input("unfold", x, 2)
@@ -42,6 +43,7 @@ def unfold(x: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size = 0, 
     return reshape(stack(seen, axis=2), (n, c * len(seen), oh * ow))
 
 
+@or_one(3)
 def fold(
     x: Tensor, output_size: Size, kernel_size: Size, dilation: Size = 1, padding: Size = 0, stride: Size = 1
 ) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .shape import expand_dims, pad, squeeze
 Size = int | Sequence[int]
 LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 _COUNTS = {1: "one", 2: "two", 3: "three"}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def lengths(value: Any, dims: int, what: str) -> tuple[int, ...]:
@@ -67,6 +69,22 @@ def check_input(name: str, x: Tensor, dims: int, floats: bool = True) -> None:
         raise ValueError(f"{name} wants an input {LAYOUTS[dims]}; got {x.shape}")
     if floats and not is_float(x.dtype):
         raise TypeError(f"{name} wants floats; got {describe(x)}")
+
+
+def or_one(axes: int) -> Callable[[_Function], _Function]:
+    """Makes a function of a batch of that many axes take one sample as well, without the batch's, and give one back."""
+
+    def wrapped(function: _Function) -> _Function:
+        @functools.wraps(function)
+        def inside(x: Tensor, *args: Any, **options: Any) -> Any:
+            if x.ndim != axes - 1:
+                return function(x, *args, **options)
+            out = function(expand_dims(x, 0), *args, **options)
+            return tuple([squeeze(t, 0) for t in out]) if isinstance(out, tuple) else squeeze(out, 0)
+
+        return cast(_Function, inside)
+
+    return wrapped
 
 
 def as_two(x: Tensor) -> Tensor:

@@ -89,6 +89,7 @@ def _flat(scores: Tensor, labels: Any) -> tuple[Tensor, Any]:
 
 
 def _of_probabilities(logits: Tensor, target: Any, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
+    _one_for_each_class(weight, logits)
     if smoothing:
         target = target * (1.0 - smoothing) + smoothing / logits.shape[1]
     losses = log_softmax(logits, axis=1) * target
@@ -132,10 +133,16 @@ def _count_labels(labels: Any, classes: int, ignored: int) -> tuple[int, int]:
     return counted, first if some else -1
 
 
+def _one_for_each_class(weight: Tensor | None, scores: Tensor) -> None:
+    if weight is not None and weight.shape != scores.shape[1:2]:
+        raise ValueError(f"scores {scores.shape} want a weight for each class, {scores.shape[1:2]}; got {weight.shape}")
+
+
 def _weighted(
     scores: Tensor, labels: Any, ignored: Any, weight: Tensor | None, smoothing: float, reduction: str
 ) -> Tensor:
     """The loss of log probabilities (N, C) with weights of the classes, and targets that do not count."""
+    _one_for_each_class(weight, scores)
     safe = scores.backend.xp.where(ignored, 0, labels)
     counts = (~ignored).astype(scores.dtype)
     weights = wrap(counts) if weight is None else take(weight.detach(), safe, checked=True) * wrap(counts)
@@ -159,8 +166,12 @@ def nll_loss(
 ) -> Tensor:
     """-log_probabilities[target]: (N, C) or (N, C, ...), and class numbers; with log_softmax it is cross_entropy.
 
-    weight, ignore_index, reduction: as in `cross_entropy`.
+    Of one sample (C,) and a number. weight, ignore_index, reduction: as in `cross_entropy`.
     """
+    if log_probabilities.ndim == 1:
+        label = np.reshape(raw(target), 1)
+        out = nll_loss(log_probabilities[None], label, weight, ignore_index, reduction)
+        return squeeze(out, 0) if reduction == "none" else out
     if not is_float(log_probabilities.dtype):
         raise TypeError(f"nll_loss: log probabilities are floats; got {log_probabilities.dtype}")
     labels, _ = _labels("nll_loss", log_probabilities, target, ignore_index)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.meta import MetaArray
+from ..dtypes import wide
 from ..tensor import Tensor, raw
 from .activations import logsigmoid
 from .distance import pairwise_distance
@@ -38,7 +39,14 @@ def hinge_embedding_loss(distance: Tensor, target: Any, margin: float = 1.0, red
 
 
 def cosine_embedding_loss(a: Tensor, b: Tensor, target: Any, margin: float = 0.0, reduction: str = "mean") -> Tensor:
-    """1 - cos(a, b) where the target is 1, max(0, cos(a, b) - margin) where it is -1: a, b (N, D) and (N,), or (D,)."""
+    """1 - cos(a, b) where the target is 1, max(0, cos(a, b) - margin) where it is -1: a, b (N, D) and (N,), or (D,).
+
+    16-bit floats are multiplied and added in float32.
+    """
+    accumulator = wide(a.dtype)
+    if accumulator is not None:
+        wider = (a.astype(accumulator), b.astype(accumulator))
+        return cosine_embedding_loss(*wider, target, margin, reduction).astype(a.dtype)
     dot = sum(a * b, axis=-1)
     cosine = dot / sqrt((sum(square(a), axis=-1) + 1e-12) * (sum(square(b), axis=-1) + 1e-12))
     target = same_shape("cosine_embedding_loss", cosine, target)
@@ -102,9 +110,18 @@ def multi_margin_loss(
 ) -> Tensor:
     """sum_j max(0, margin - x_target + x_j)^p / C over the classes j but the target: (N, C) and class numbers (N,).
 
-    weight (C,): that of the target's class multiplies each term before the power; it gets no gradient.
+    Of one sample (C,) and a number. weight (C,): that of the target's class multiplies each term before the power; it
+    gets no gradient.
     """
+    if scores.ndim == 1:
+        number = raw(target)
+        out = multi_margin_loss(scores[None], np.reshape(number, 1), p, margin, weight, reduction)
+        return out.reshape(np.shape(number)) if reduction == "none" else out
     labels = _rows(scores, target, "multi_margin_loss")
+    if weight is not None and weight.shape != scores.shape[1:]:
+        raise ValueError(
+            f"multi_margin_loss: scores {scores.shape} want weights {scores.shape[1:]}; got {weight.shape}"
+        )
     terms = relu(scores - take_along_axis(scores, labels[:, None], 1, checked=True) + margin)
     terms = terms if p == 1 else terms**p
     if weight is not None:
@@ -129,11 +146,13 @@ def _rows(scores: Tensor, target: Any, name: str) -> Any:
 def multilabel_margin_loss(scores: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """sum_ij max(0, 1 - x_i + x_j) / C over the labels i of a sample and the classes j that are none of them.
 
-    scores (N, C) or (C,); target, of that shape, has a sample's labels in front, ended by -1.
+    scores (N, C), (C,) or (), of one class; target, of that shape, has a sample's labels in front, ended by -1.
     """
     same_shape("multilabel_margin_loss", scores, target)
-    if scores.ndim == 1:
-        out = multilabel_margin_loss(scores[None], raw(target)[None], reduction)
+    if scores.ndim > 2:
+        raise ValueError(f"multilabel_margin_loss wants scores (N, C) or (C,); got {scores.shape}")
+    if scores.ndim < 2:
+        out = multilabel_margin_loss(scores.reshape((1, -1)), raw(target).reshape((1, -1)), reduction)
         return out[0] if reduction == "none" else out
     if scores.backend.abstract:
         return reduced(sum(scores, axis=1), reduction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 from ..tensor import Tensor
@@ -24,6 +25,8 @@ def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """Half the square up to |difference| = delta, then a straight line (Huber 1964). Shapes must agree."""
+    if not isinstance(delta, numbers.Real) or not delta > 0:
+        raise ValueError(f"huber_loss: delta is > 0; got {delta!r}")
     target = same_shape("huber_loss", prediction, target)
     distance = absolute(prediction - target)
     return reduced(where(distance <= delta, square(distance) * 0.5, distance * delta - 0.5 * delta**2), reduction)
@@ -31,8 +34,8 @@ def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: s
 
 def smooth_l1_loss(prediction: Tensor, target: Any, beta: float = 1.0, reduction: str = "mean") -> Tensor:
     """`huber_loss` with delta = beta, divided by beta; beta 0 is `l1_loss` (Girshick 2015). Shapes must agree."""
-    if beta < 0:
-        raise ValueError(f"smooth_l1_loss: beta is >= 0; got {beta}")
+    if not isinstance(beta, numbers.Real) or not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta is a number >= 0; got {beta!r}")
     if beta == 0:
         return l1_loss(prediction, target, reduction)
     target = same_shape("smooth_l1_loss", prediction, target)

@@ -20,6 +20,7 @@ from .geometry import (
     ceil_length,
     check_input,
     lengths,
+    or_one,
     output_length,
     pad_axes,
     taps,
@@ -190,6 +191,7 @@ def max_pool(
     return best, _inner(places, w.widths, padded.shape[2:], x.shape[2:])
 
 
+@or_one(3)
 def max_pool1d(
     x: Tensor,
     kernel_size: Size,
@@ -203,6 +205,7 @@ def max_pool1d(
     return max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@or_one(4)
 def max_pool2d(
     x: Tensor,
     kernel_size: Size,
@@ -224,6 +227,7 @@ def max_pool2d(
     return max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@or_one(5)
 def max_pool3d(
     x: Tensor,
     kernel_size: Size,
@@ -296,6 +300,7 @@ def means(x: Tensor, w: Windows, count_include_pad: bool = True, divisor: int | 
     return sums / by
 
 
+@or_one(3)
 def avg_pool1d(
     x: Tensor,
     kernel_size: Size,
@@ -309,6 +314,7 @@ def avg_pool1d(
     return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@or_one(4)
 def avg_pool2d(
     x: Tensor,
     kernel_size: Size,
@@ -326,6 +332,7 @@ def avg_pool2d(
     return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@or_one(5)
 def avg_pool3d(
     x: Tensor,
     kernel_size: Size,

@@ -15,10 +15,10 @@ from .define import op
 from .elementwise import absolute, where
 from .fused import fused
 from .gather import gather_axes
-from .geometry import Size, check_input, lengths
+from .geometry import Size, check_input, lengths, or_one
 from .interpolate import bins
 from .pool import Windows, first_largest, max_pool, means, picked
-from .shape import reshape
+from .shape import expand_dims, reshape, squeeze
 
 Target = int | None | Sequence[int | None]
 
@@ -50,11 +50,13 @@ def _adaptive_avg(name: str, dims: int, x: Tensor, output_size: Target) -> Tenso
     return gather_axes(x, [None if n == m else bins(n, m) for n, m in zip(x.shape[2:], out, strict=True)])
 
 
+@or_one(3)
 def adaptive_avg_pool1d(x: Tensor, output_size: Target) -> Tensor:
     """`adaptive_avg_pool2d` in one dimension: (N, C, L) -> (N, C, OL)."""
     return _adaptive_avg("adaptive_avg_pool1d", 1, x, output_size)
 
 
+@or_one(4)
 def adaptive_avg_pool2d(x: Tensor, output_size: Target) -> Tensor:
     """The means of (OH, OW) bins that cover each plane: (N, C, H, W) -> (N, C, OH, OW).
 
@@ -64,6 +66,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Target) -> Tensor:
     return _adaptive_avg("adaptive_avg_pool2d", 2, x, output_size)
 
 
+@or_one(5)
 def adaptive_avg_pool3d(x: Tensor, output_size: Target) -> Tensor:
     """`adaptive_avg_pool2d` in three dimensions: (N, C, D, H, W) -> (N, C, OD, OH, OW)."""
     return _adaptive_avg("adaptive_avg_pool3d", 3, x, output_size)
@@ -96,11 +99,13 @@ def _adaptive_max(name: str, dims: int, x: Tensor, output_size: Target, return_i
     return (best, places) if return_indices else best
 
 
+@or_one(3)
 def adaptive_max_pool1d(x: Tensor, output_size: Target, return_indices: bool = False) -> Any:
     """`adaptive_max_pool2d` in one dimension: (N, C, L) -> (N, C, OL)."""
     return _adaptive_max("adaptive_max_pool1d", 1, x, output_size, return_indices)
 
 
+@or_one(4)
 def adaptive_max_pool2d(x: Tensor, output_size: Target, return_indices: bool = False) -> Any:
     """The largest elements of the bins of `adaptive_avg_pool2d`; the gradient goes to the first that is largest.
 
@@ -109,6 +114,7 @@ def adaptive_max_pool2d(x: Tensor, output_size: Target, return_indices: bool = F
     return _adaptive_max("adaptive_max_pool2d", 2, x, output_size, return_indices)
 
 
+@or_one(5)
 def adaptive_max_pool3d(x: Tensor, output_size: Target, return_indices: bool = False) -> Any:
     """`adaptive_max_pool2d` in three dimensions: (N, C, D, H, W) -> (N, C, OD, OH, OW)."""
     return _adaptive_max("adaptive_max_pool3d", 3, x, output_size, return_indices)
@@ -130,6 +136,7 @@ def _lp_pool(
     return where(zero, 0.0, where(zero, 1.0, total) ** (1.0 / p)).astype(x.dtype)
 
 
+@or_one(3)
 def lp_pool1d(
     x: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -137,6 +144,7 @@ def lp_pool1d(
     return _lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@or_one(4)
 def lp_pool2d(
     x: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -148,6 +156,7 @@ def lp_pool2d(
     return _lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
 
 
+@or_one(5)
 def lp_pool3d(
     x: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -175,6 +184,9 @@ def _max_unpool(
     padding: Size,
     output_size: Sequence[int] | None,
 ) -> Tensor:
+    if x.ndim == dims + 1 == indices.ndim:
+        one = (expand_dims(x, 0), expand_dims(indices, 0), kernel_size, stride, padding, output_size)
+        return squeeze(_max_unpool(name, dims, *one), 0)
     check_input(name, x, dims)
     kernel = lengths(kernel_size, dims, "kernel_size")
     step = kernel if stride is None else lengths(stride, dims, "stride")

@@ -11,7 +11,7 @@ import numpy as np
 from .. import random
 from ..backend.meta import MetaArray
 from ..tensor import Tensor, raw, wrap
-from .geometry import check_input, lengths
+from .geometry import check_input, lengths, or_one
 from .index import take_along_axis
 from .reduce import ordered
 from .shape import reshape
@@ -75,6 +75,7 @@ def _pool(
     return reshape(take_along_axis(pixels, best, 2), (*lead, *out)), wrap(best.reshape(*lead, *out))
 
 
+@or_one(4)
 def fractional_max_pool2d(
     x: Tensor,
     kernel_size: int | Sequence[int],
@@ -97,6 +98,7 @@ def fractional_max_pool2d(
     return (out, places) if return_indices else out
 
 
+@or_one(5)
 def fractional_max_pool3d(
     x: Tensor,
     kernel_size: int | Sequence[int],

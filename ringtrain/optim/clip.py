@@ -16,18 +16,21 @@ from .optimizer import Optimizer
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
-def clip_grad_norm_(target: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> float:
+def clip_grad_norm_(
+    target: Any, max_norm: float, norm_type: float | str = 2.0, error_if_nonfinite: bool = False
+) -> float:
     """Scales gradients down, in place, so that their norm is at most max_norm; returns the norm before.
 
     target              an optimiser (a DistributedOptimizer's gradients are reduced first), parameters, or one
                         parameter; pass `group["params"]` for each group by itself
-    norm_type           p of the p-norm over all gradients as one vector; float("inf") for the largest magnitude
+    norm_type           p of the p-norm over all gradients as one vector; math.inf or "inf" for the largest magnitude
     error_if_nonfinite  raises RuntimeError for a norm that is inf or nan, and leaves the gradients
 
     The norm is accumulated in float64. As in PyTorch the factor is min(1, max_norm / (norm + 1e-6)).
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be >= 0; got {max_norm!r}")
+    norm_type = float(norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be > 0; got {norm_type!r}")
     gradients = list(_gradients(target))

@@ -163,6 +163,8 @@ class Optimizer:
         if problems:
             raise ValueError(f"the saved state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         for own, group in zip(self.param_groups, groups, strict=True):
+            for name in _CARRIED:
+                own.pop(name, None)  # of a schedule made before, which a state without one knows nothing of
             for name in (*self.defaults, *(name for name in _CARRIED if name in group)):  # a file knows lists only
                 own[name] = tuple(group[name]) if isinstance(group[name], list) else group[name]
         self._settle()

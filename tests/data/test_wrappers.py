@@ -86,7 +86,7 @@ def test_concat_takes_across_and_keeps_order():
     assert data.take([1, 2])[0].tolist() == [10, 20]
     assert data.labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
     for index in (7, -8):
-        with pytest.raises(IndexError, match="outside of 7 samples"):
+        with pytest.raises(IndexError, match=f"index {index} is outside of 7 samples"):
             data[index]
 
 

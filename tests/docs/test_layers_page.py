@@ -10,7 +10,7 @@ import pytest
 
 from ringtrain import nn
 
-from .pages import calls, check, code, defaults_of, rows
+from .pages import DOCS, calls, check, code, defaults_of, rows
 
 MODULES = rows("layers.md", "| here | Gluon | what |")
 LOSSES = rows("layers.md", "| here | Gluon | of |")
@@ -40,6 +40,22 @@ def test_gluons_names(row, mxnet):
         assert not set(here) & known - {"HuberLoss"}, "Gluon has it under the same name"
     for name in here if not row[1] else code(row[1]):
         assert name in known, name
+
+
+def test_arguments_that_pytorch_has_are_here_or_in_the_paragraph_about_them(torch):
+    (paragraph,) = [
+        line for line in (DOCS / "layers.md").read_text().splitlines() if line.startswith("Arguments that PyTorch has")
+    ]
+    told = set(code(paragraph))
+    missing = set()
+    for name in dir(nn):
+        known = [vars(module).get(name) for module in (nn, torch.nn)]
+        if name[0].isupper() and all(inspect.isclass(kind) for kind in known):
+            ours, theirs = [set(inspect.signature(kind.__init__).parameters) for kind in known]
+            if not {"args", "kwargs"} & theirs:  # recurrent layers, which test_recurrent.py compares
+                missing |= {option for option in theirs - ours if option[0] != "_"}
+    assert missing <= told, missing - told
+    assert {"dim", "inplace", "sparse"} <= missing
 
 
 @pytest.mark.parametrize("row", DEFAULTS, ids=lambda row: row[0])

@@ -69,7 +69,7 @@ MISTAKES = [
     (lambda: rt.einsum("ij->ii", f32(2, 3)), ValueError, r"einsum 'ij->ii': each subscript of the result"),
     (lambda: rt.nn.linear(f32(2, 3), f32(4, 5)), ValueError, r"linear: .*\(2, 3\).*\(4, 5\) wants 5"),
     (lambda: rt.nn.gelu(f32(2), "fast"), ValueError, r"gelu: approximate='fast' is unknown; use 'none' or 'tanh'"),
-    (lambda: rt.nn.conv2d(f32(3, 5, 5), f32(2, 3, 3, 3)), ValueError, r"conv2d wants .*\(3, 5, 5\)"),
+    (lambda: rt.nn.conv2d(f32(5, 5), f32(2, 3, 3, 3)), ValueError, r"conv2d wants .*\(5, 5\)"),
     (lambda: rt.nn.conv2d(f32(1, 4, 5, 5), f32(2, 3, 3, 3)), ValueError, r"conv2d: the input has 4 channels.*wants 3"),
     (lambda: rt.nn.conv2d(f32(1, 3, 5, 5), f32(2, 3, 3, 3), f32(1)), ValueError, r"the bias is \(2,\); got \(1,\)"),
     (lambda: rt.nn.conv2d(f32(1, 3, 2, 5), f32(2, 3, 3, 3)), ValueError, r"conv2d: a kernel of 3 .*not fit 2 elements"),

@@ -1,5 +1,8 @@
 """Every op of the table: values against NumPy, gradients against finite differences, dtypes, the shape rule."""
 
+import copy
+import pickle
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -40,6 +43,16 @@ def test_every_public_op_says_what_it_does():
                 doc = f.__doc__
                 assert doc, name
                 assert isinstance(f, type) or doc != type(f).__doc__, name
+
+
+@pytest.mark.cpu
+def test_every_public_op_is_pickled_and_copied_as_itself():
+    """So that modules with functions among their parts can be sent to another process, and stacked by copying."""
+    for module in (rt, rt.nn, rt.linalg):
+        for name, f in vars(module).items():
+            if callable(f) and not name.startswith("_") and not hasattr(f, "__self__"):  # no methods of the world
+                assert pickle.loads(pickle.dumps(f)) is f, name
+                assert copy.deepcopy(f) is f, name
 
 
 def test_values(row):

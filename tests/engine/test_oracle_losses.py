@@ -118,6 +118,63 @@ def test_weights_of_binary_losses(reduction, rng):
     )
 
 
+@REDUCTIONS
+def test_samples_without_a_batch(reduction, rng):
+    for label in (np.array(2), np.array([2])):
+        compare(
+            lambda a, label=label: nn.multi_margin_loss(a, label, weight=rt.from_numpy(CLASSES), reduction=reduction),
+            lambda a, label=label: F.multi_margin_loss(
+                a, torch.from_numpy(label), weight=torch.from_numpy(CLASSES), reduction=reduction
+            ),
+            [rng.standard_normal(4)],
+        )
+        compare(
+            lambda a: nn.nll_loss(a, np.array(1), rt.from_numpy(CLASSES), reduction=reduction),
+            lambda a: F.nll_loss(a, torch.tensor(1), torch.from_numpy(CLASSES), reduction=reduction),
+            [rng.standard_normal(4)],
+        )
+    for labels in (np.array([3, 0, -1, 1]), np.array(0)):
+        compare(
+            lambda a, labels=labels: nn.multilabel_margin_loss(a, labels, reduction=reduction),
+            lambda a, labels=labels: F.multilabel_margin_loss(a, torch.from_numpy(labels), reduction=reduction),
+            [rng.standard_normal(labels.shape)],
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-3, 100.0])
+def test_cosines_of_16_bits_neither_overflow_nor_vanish(scale, rng):
+    a, b = (rng.standard_normal((6, 8)).astype(np.float16) * np.float16(scale) for _ in range(2))
+    sign = np.array([1, -1, 1, -1, 1, -1])
+    exact = nn.cosine_embedding_loss(*[rt.from_numpy(x.astype(np.float64)) for x in (a, b)], sign, reduction="none")
+    half = nn.cosine_embedding_loss(rt.from_numpy(a), rt.from_numpy(b), sign, reduction="none")
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half.numpy(), exact.numpy(), rtol=2**-10, atol=2**-10)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda x: nn.huber_loss(x, x, "sum"), "huber_loss: delta is > 0; got 'sum'"),
+        (lambda x: nn.huber_loss(x, x, 0.0), "huber_loss: delta is > 0; got 0.0"),
+        (lambda x: nn.smooth_l1_loss(x, x, "sum"), "smooth_l1_loss: beta is a number >= 0; got 'sum'"),
+        (lambda x: nn.cross_entropy(x, [0, 1], rt.ones(2)), r"want a weight for each class, \(3,\); got \(2,\)"),
+        (lambda x: nn.cross_entropy(x, x, rt.ones(1)), r"want a weight for each class, \(3,\); got \(1,\)"),
+        (lambda x: nn.nll_loss(x, [0, 1], rt.ones(4)), r"want a weight for each class, \(3,\); got \(4,\)"),
+        (
+            lambda x: nn.multi_margin_loss(x, [0, 1], weight=rt.ones(2)),
+            r"scores \(2, 3\) want weights \(3,\); got \(2,\)",
+        ),
+        (
+            lambda x: nn.multilabel_margin_loss(x[None], np.zeros((1, 2, 3), int)),
+            r"wants scores \(N, C\) or \(C,\); got \(1, 2, 3\)",
+        ),
+    ],
+)
+def test_what_losses_refuse(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake(rt.ones((2, 3)))
+
+
 # name, inputs at the kinks, (ours, theirs)
 KINKS = [
     ("bce", [[0.0, 0.0, 1.0, 1.0, 0.5]], both("binary_cross_entropy", before=[np.array([0.0, 1.0, 0.0, 1.0, 0.5])])),
@@ -168,6 +225,52 @@ def test_embedding_with_a_padding_row(rng):
         lambda w: F.embedding(torch.from_numpy(numbers), w, -2),
         [rng.standard_normal((4, 3))],
     )
+
+
+@pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
+def test_rows_are_shortened_in_place(norm, rng):
+    numbers, values = np.array([[1, 2, 0], [2, 2, 1]]), rng.standard_normal((5, 3)) * 2
+    options = {"max_norm": 1.5, "norm_type": norm}
+    w, v = rt.from_numpy(values.copy()).requires_grad_(), torch.tensor(values, requires_grad=True)
+    for _ in range(2):  # what has been shortened stays as it is
+        a = nn.embedding(numbers, w, **options)
+        b = F.embedding(torch.from_numpy(numbers), v, **options)
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-14)
+    bag = nn.embedding_bag(np.array([[3, 0]]), w, mode="sum", **options)
+    other = F.embedding_bag(torch.tensor([[3, 0]]), v, mode="sum", **options)
+    np.testing.assert_allclose(bag.detach().numpy(), other.detach().numpy(), rtol=1e-14)
+    np.testing.assert_allclose(w.detach().numpy(), v.detach().numpy(), rtol=1e-14)
+    assert (w.detach().numpy()[4] == values[4]).all() and w.is_leaf
+
+
+def test_gradients_by_frequency(rng):
+    numbers, offsets = np.array([1, 2, 4, 5, 4, 3, 2, 2]), np.array([0, 4, 4, 5, 8])
+    table = [rng.standard_normal((10, 3))]
+    compare(
+        lambda w: nn.embedding(numbers.reshape(2, 4), w, 4, scale_grad_by_freq=True),
+        lambda w: F.embedding(torch.from_numpy(numbers.reshape(2, 4)), w, 4, scale_grad_by_freq=True),
+        table,
+    )
+    for mode in ("sum", "mean"):  # PyTorch 2.13.0 divides row 3, which is there once, by the 3 of row 2
+        compare(
+            lambda w, mode=mode: nn.embedding_bag(numbers, w, offsets, mode, include_last_offset=True),
+            lambda w, mode=mode: F.embedding_bag(
+                torch.from_numpy(numbers), w, torch.from_numpy(offsets), mode=mode, include_last_offset=True
+            ),
+            table,
+        )
+        grads = []
+        for by_frequency in (False, True):
+            w = rt.from_numpy(table[0].copy()).requires_grad_()
+            bags = nn.embedding_bag(numbers, w, offsets[:-1], mode, scale_grad_by_freq=by_frequency)
+            bags.backward(np.arange(12.0).reshape(4, 3))
+            grads.append(w.grad.numpy())
+        counts = np.maximum(np.bincount(numbers, minlength=10), 1)[:, None]
+        np.testing.assert_allclose(grads[1], grads[0] / counts, rtol=1e-15)
+    with pytest.raises(ValueError, match=r"the last offset is where the last bag ends, 8; got \[0 4\]"):
+        nn.embedding_bag(numbers, rt.ones((6, 2)), np.array([0, 4]), include_last_offset=True)
+    with pytest.raises(ValueError, match="scale_grad_by_freq is for modes"):
+        nn.embedding_bag(numbers, rt.ones((6, 2)), offsets, "max", scale_grad_by_freq=True)
 
 
 def test_bilinear(rng):

@@ -247,7 +247,7 @@ MISTAKES = [
     (lambda: nn.conv2d(f32(2, 3, 5, 5), f32(*W[2]), padding="same", stride=2), r"'same' needs stride 1.*\(2, 2\)"),
     (lambda: nn.conv2d(f32(2, 3, 5, 5), f32(2, 3, 0, 3)), r"a weight of shape \(2, 3, 0, 3\) holds no kernel"),
     (lambda: nn.conv_transpose2d(f32(2, 3, 5, 5), f32(4, 2, 3, 3)), r"conv_transpose2d: the input has 3 .*wants 4"),
-    (lambda: nn.conv_transpose2d(f32(2, 3, 5), f32(3, 2, 3)), r"conv_transpose2d wants an input \(N, C, H, W\)"),
+    (lambda: nn.conv_transpose2d(f32(3, 5), f32(3, 2, 3, 3)), r"conv_transpose2d wants an input \(N, C, H, W\)"),
     (lambda: nn.conv_transpose1d(f32(2, 3, 5), f32(3, 2, 3), f32(3)), r"2 outputs, so the bias is \(2,\); got \(3,\)"),
     (
         lambda: nn.conv_transpose1d(f32(2, 3, 5), f32(3, 2, 3), None, 2, 0, 2),

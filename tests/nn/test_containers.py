@@ -101,7 +101,7 @@ def test_embedding():
         table(rt.ones(2))
     with pytest.raises(ValueError, match="padding row 7"):
         nn.Embedding(7, 3, padding_idx=7)
-    bag = nn.EmbeddingBag(7, 3, "max")
+    bag = nn.EmbeddingBag(7, 3, mode="max")
     assert bag(np.array([[1, 2], [3, 4]])).shape == (2, 3) and bag(np.array([1, 2, 3]), np.array([0, 1])).shape == (
         2,
         3,
@@ -109,7 +109,20 @@ def test_embedding():
     with pytest.raises(ValueError, match="offsets begin with 0"):
         bag(np.array([1, 2]), np.array([1]))
     with pytest.raises(ValueError, match="mode 'min' is unknown"):
-        nn.EmbeddingBag(7, 3, "min")(np.array([[1]]))
+        nn.EmbeddingBag(7, 3, mode="min")(np.array([[1]]))
+
+
+def test_tables_that_are_there():
+    table = rt.from_numpy(np.arange(6.0).reshape(3, 2))
+    for kind, index in ((nn.Embedding, [2]), (nn.EmbeddingBag, [[2]])):
+        layer = kind.from_pretrained(table, padding_idx=0)
+        assert not layer.weight.requires_grad and layer.weight.dtype == np.float64
+        assert layer(np.array(index)).numpy().tolist() == [[4, 5]]
+        assert layer.weight.data is table.data and table.numpy()[0].tolist() == [0, 1]
+        assert repr(layer).startswith(f"{kind.__name__}(3, 2") and "padding_idx=0" in repr(layer)
+        assert kind.from_pretrained(np.ones((3, 2), np.float32), freeze=False).weight.requires_grad
+        with pytest.raises(ValueError, match=r"from_pretrained wants a table \(n, d\); got \(3,\)"):
+            kind.from_pretrained(np.ones(3))
 
 
 def test_layers_of_two_inputs():
@@ -181,6 +194,12 @@ def test_loss_modules_are_the_functions():
         np.testing.assert_array_equal(module(*inputs).numpy(), want.numpy(), err_msg=type(module).__name__)
     assert list(dict(nn.NLLLoss(weight).named_buffers())) == ["weight"]
     assert repr(nn.HuberLoss(0.5)) == "HuberLoss(delta=0.5, reduction='mean')"
+
+
+def test_targets_of_losses_by_name():
+    x, labels, weight = rt.rand((4, 3)), np.array([0, 2, 1, 1]), rt.ones(3)
+    assert nn.MSELoss()(x, target=x * 0).item() == nn.mse_loss(x, x * 0).item()
+    assert nn.NLLLoss(weight)(x, target=labels).item() == nn.nll_loss(x, labels).item()
 
 
 def test_layers_side_by_side():

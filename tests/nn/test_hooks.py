@@ -102,6 +102,19 @@ def test_second_derivatives_through_hooks():
     np.testing.assert_allclose(second.numpy(), -4 * t * (1 - t * t), rtol=1e-14)
 
 
+def test_a_hook_sees_one_sample_without_a_batch_once():
+    adaptive = nn.AdaptiveLogSoftmaxWithLoss(4, 10, [3])
+    for layer, inputs in [
+        (nn.InstanceNorm1d(3), (rt.rand((3, 5)),)),
+        (nn.MaxPool1d(2), (rt.rand((3, 5)),)),
+        (adaptive, (rt.rand(4), 2)),
+    ]:
+        seen = []
+        layer.register_forward_hook(lambda module, args, out, seen=seen: seen.append(args[0].shape))
+        layer(*inputs)
+        assert seen == [inputs[0].shape]
+
+
 def test_a_copy_has_hooks_of_its_own():
     layer, seen = nn.ReLU(), []
     layer.register_forward_hook(_Note(seen))

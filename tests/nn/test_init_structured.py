@@ -71,7 +71,9 @@ def test_lstm_bias_and_prelu():
     assert abs(w.var() / (2 / 1.25 / 300) - 1) < 6 * math.sqrt(2 / 30000)
 
 
-@pytest.mark.parametrize("name", ["linear", "conv2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"])
+@pytest.mark.parametrize(
+    "name", ["linear", "conv2d", "conv_transpose3d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"]
+)
 def test_gains_are_pytorchs(name):
     torch = pytest.importorskip("torch")
     assert init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name), rel=1e-15)
@@ -133,6 +135,8 @@ MISTAKES = [
     (lambda: init.Sparse(1.5), "0 .. 1; got 1.5"),
     (lambda: init.LSTMBias()((6,), "w", np.float32), r"4 \* hidden"),
     (lambda: init.TruncNormal(std=0), "std > 0"),
+    (lambda: init.uniform_(rt.ones(3), 3.0, -2.0), "Uniform: low <= high; got 3.0 and -2.0"),
+    (lambda: init.normal_(rt.ones(3), 0.0, -1.0), "Normal: sigma >= 0; got -1.0"),
     (lambda: init.calculate_gain("swish"), "nonlinearity 'swish' is unknown; use 'leaky_relu', 'linear'"),
 ]
 

@@ -211,11 +211,11 @@ def test_inputs_that_do_not_fit_are_told_what_would():
     with pytest.raises(ValueError, match=r"the input has 3 channels .* wants 1"):
         nn.Conv2d(1, 4, 3)(rt.ones((2, 3, 8, 8)))
     with pytest.raises(ValueError, match=r"wants an input \(N, C, H, W\)"):
-        nn.Conv2d(1, 4, 3)(rt.ones((2, 1, 8)))
+        nn.Conv2d(1, 4, 3)(rt.ones((1, 8)))
     with pytest.raises(ValueError, match=r"a kernel of 3 .* does not fit 2 elements"):
         nn.Conv2d(1, 4, 3)(rt.ones((2, 1, 2, 2)))
     with pytest.raises(ValueError, match=r"max_pool2d wants an input \(N, C, H, W\)"):
-        nn.MaxPool2d(2)(rt.ones((2, 1, 8)))
+        nn.MaxPool2d(2)(rt.ones((1, 8)))
 
 
 def test_layers_that_make_no_sense():
@@ -227,6 +227,8 @@ def test_layers_that_make_no_sense():
         nn.Conv2d(3, 4, "x")
     with pytest.raises(ValueError, match=r"p is a probability; got 1.5"):
         nn.Dropout(1.5)
+    with pytest.raises(ValueError, match=r"BatchNorm2d: eps must be > 0; got -1e-05"):
+        nn.BatchNorm2d(3, eps=-1e-5)
 
 
 def test_losses_as_modules():

@@ -34,8 +34,11 @@ LAYERS = [
     ("BatchNorm{d}d", (4, 1e-3, None, False), {}),
     ("BatchNorm{d}d", (4, 1e-3, 0.2), {"track_running_stats": False}),
     ("InstanceNorm{d}d", (4,), {}),
+    ("BatchNorm{d}d", (4,), {"bias": False}),
     ("InstanceNorm{d}d", (4, 1e-3, 0.3, True, True), {}),
+    ("InstanceNorm{d}d", (4, 1e-3, 0.3, True), {"bias": False}),
     ("GroupNorm", (2, 4), {}),
+    ("GroupNorm", (2, 4), {"bias": False}),
     ("GroupNorm", (4, 4, 1e-3, False), {}),
     ("LocalResponseNorm", (3, 0.2, 0.6, 1.5), {}),
     ("Upsample", (), {"scale_factor": 2}),
@@ -115,11 +118,46 @@ def test_layer_of_images(layer):
     compare(*pair(*layer), np.random.default_rng(0).standard_normal((3, 4, *PLANES[d])))
 
 
+ALONE = [layer for layer in LAYERS if "{d}" in layer[0] and not layer[0].startswith("Batch")]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("layer", ALONE, ids=str)
+def test_a_sample_without_a_batch(layer, d):
+    name, args, kwargs = layer
+    mine, other = pair(name.format(d=d), args, kwargs)
+    compare(mine, other, np.random.default_rng(0).standard_normal((4, *PLANES[d])))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_way_back_without_a_batch(d):
+    x = np.random.default_rng(0).standard_normal((4, *PLANES[d]))
+    values, places = getattr(nn, f"MaxPool{d}d")(2, return_indices=True)(rt.from_numpy(x))
+    theirs = getattr(torch.nn, f"MaxPool{d}d")(2, return_indices=True)(torch.from_numpy(x))
+    np.testing.assert_array_equal(places.numpy(), theirs[1].numpy())
+    back = getattr(nn, f"MaxUnpool{d}d")(2)(values, places, PLANES[d])
+    wanted = getattr(torch.nn, f"MaxUnpool{d}d")(2)(*theirs, output_size=PLANES[d])
+    np.testing.assert_array_equal(back.numpy(), wanted.numpy())
+
+
+def test_the_state_is_in_pytorchs_order():
+    for name in ("BatchNorm2d", "InstanceNorm2d"):
+        mine, other = pair(name, (4, 1e-5, 0.1, True, True), {})
+        assert list(mine.state_dict()) == list(other.state_dict())
+
+
 def test_layers_of_other_inputs():
     rng = np.random.default_rng(0)
     compare(*pair("BatchNorm1d", (4,), {}), rng.standard_normal((5, 4)))
     compare(*pair("PixelUnshuffle", (2,), {}), rng.standard_normal((2, 3, 4, 6)))
     compare(*pair("Fold", ((5, 6), 2), {}), rng.standard_normal((2, 12, 20)))
+    compare(*pair("Fold", ((5, 6), 2), {}), rng.standard_normal((12, 20)))
+    compare(*pair("Unfold", ((2, 3), 1, 1, 2), {}), rng.standard_normal((4, 5, 6)))
+    mine, other = pair("ConvTranspose2d", (4, 6, 4, 2), {})
+    x = rng.standard_normal((4, 9, 7))
+    a, b = mine(rt.from_numpy(x), output_size=(21, 16)), other(torch.from_numpy(x), output_size=(21, 16))
+    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-10)
+    assert nn.Conv2d(None, 5, 3)(rt.from_numpy(x)).shape == (5, 7, 5)
 
 
 @pytest.mark.parametrize("size", [(20, 16), (21, 17), (2, 6, 21, 16)], ids=str)

@@ -167,8 +167,9 @@ def test_what_does_not_fit_is_named():
         nn.LSTM(4, 5, proj_size=5)
     with pytest.raises(ValueError, match="num_layers must be >= 1"):
         nn.GRU(4, 5, num_layers=0)
-    with pytest.raises(ValueError, match="input_size and hidden_size must be >= 1"):
-        nn.RNN(4, 0)
+    for sizes in ((4, 0), (2.5, 3), ("4", 3), (4, 2.5)):
+        with pytest.raises(ValueError, match="input_size and hidden_size are integers >= 1; got"):
+            nn.RNN(*sizes)
     model = nn.LSTM(4, 5)
     with pytest.raises(ValueError, match="LSTM wants 4 features"):
         model(rt.zeros((2, 3, 5)))

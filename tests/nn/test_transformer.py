@@ -1,6 +1,7 @@
 """Multi-head attention and the layers of a transformer: PyTorch's numbers with PyTorch's state, masks, dropout."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -62,7 +63,15 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("weights", [False, True], ids=["by block", "weights"])
-@pytest.mark.parametrize("kind", [{}, {"bias": False, "batch_first": True}, {"kdim": 6, "vdim": 5}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *[{}, {"bias": False, "batch_first": True}, {"kdim": 6, "vdim": 5}],
+        *[{"add_bias_kv": True}, {"add_zero_attn": True, "batch_first": True}],
+        {"add_bias_kv": True, "add_zero_attn": True, "kdim": 6, "vdim": 5},
+    ],
+    ids=str,
+)
 def test_attention_equals_pytorch(options, weights, kind):
     torch = pytest.importorskip("torch")
     mine = nn.MultiHeadAttention(E, H, **kind, dtype=np.float64)
@@ -81,11 +90,12 @@ def test_attention_equals_pytorch(options, weights, kind):
 
 
 @pytest.mark.parametrize("shape", [(T, B, E), (1, 1, E), (T, E)], ids=["batch", "one", "single"])
-def test_self_attention_equals_pytorch(shape):
+@pytest.mark.parametrize("kind", [{}, {"add_bias_kv": True, "add_zero_attn": True}], ids=["plain", "added"])
+def test_self_attention_equals_pytorch(shape, kind):
     torch = pytest.importorskip("torch")
     mine, theirs = (
-        nn.MultiHeadAttention(E, H, dtype=np.float64),
-        torch.nn.MultiheadAttention(E, H, dtype=torch.float64),
+        nn.MultiHeadAttention(E, H, **kind, dtype=np.float64),
+        torch.nn.MultiheadAttention(E, H, **kind, dtype=torch.float64),
     )
     causal = ~np.tri(shape[0], dtype=bool)
 
@@ -113,6 +123,13 @@ def test_grouped_heads_are_whole_heads_that_repeat():
     many.load_state_dict(wide)
     x = rt.from_numpy(made(T, B, E))
     np.testing.assert_allclose(few(x, x, x)[0].detach().numpy(), many(x, x, x)[0].detach().numpy(), rtol=1e-12)
+
+
+def test_added_keys_have_the_width_of_grouped_heads():
+    model = nn.MultiHeadAttention(64, 8, add_bias_kv=True, num_kv_heads=2)
+    assert model.bias_k.shape == model.bias_v.shape == (1, 1, 16)
+    assert 0.25 / 2 < model.bias_k.detach().numpy().std() < 0.25 * 2  # PyTorch's xavier_normal_: 1 / sqrt(16)
+    assert model(rt.ones((T, B, 64)), rt.ones((S, B, 64)), rt.ones((S, B, 64)))[0].shape == (T, B, 64)
 
 
 def test_what_a_mask_forbids_does_not_matter():
@@ -186,6 +203,15 @@ def test_transformers_equal_pytorch(options, kind, part):
 
     inputs = [made(*tgt)] + [made(*memory, seed=1)] * (part == "Decoder")
     compare(torch, *models, inputs, call)
+
+
+@pytest.mark.parametrize("activation", ["relu", nn.silu, nn.tanh], ids=["by name", "an op", "an elementwise op"])
+def test_activations_are_copied_and_pickled(activation):
+    stack = nn.TransformerEncoder(nn.TransformerEncoderLayer(E, H, 16, 0.0, activation), 2).eval()
+    x = rt.tensor(made(T, B, E), "f4")
+    twin = pickle.loads(pickle.dumps(stack))
+    assert twin.layers[1].activation is stack.layers[0].activation
+    np.testing.assert_array_equal(twin(x).detach().numpy(), stack(x).detach().numpy())
 
 
 def test_layers_of_a_stack_drop_differently_and_share_nothing():

@@ -171,13 +171,29 @@ def test_a_schedule_made_after_loading_goes_on(name):
         resumed.step()
 
 
-def test_an_optimiser_that_was_saved_without_a_schedule_keeps_its_own_base():
-    plain = sgd(0.3).state_dict()
+def test_rates_that_something_else_has_changed_are_told_and_not_undone():
+    optimizer = sgd(0.8)
+    first, second = lr.ExponentialLR(optimizer, 0.5), lr.StepLR(optimizer, 1, 0.1)
+    first.step()
+    with pytest.raises(RuntimeError, match=r"StepLR had set the rate of group 0 to 0.8, and something else to 0.4"):
+        second.step()
+    assert rates(optimizer) == [0.4] and second.last == 0
+    optimizer.param_groups[0]["lr"] = 0.3
+    with pytest.raises(RuntimeError, match=r"ExponentialLR had set the rate of group 0 to 0.4.*make it after"):
+        first.step()
+    together = lr.ChainedScheduler([first, second])
+    together.step()
+    assert rates(optimizer) == pytest.approx([0.04])
+
+
+def test_an_optimiser_that_is_loaded_under_a_schedule_is_told():
     optimizer = sgd(0.8)
     schedule = lr.ExponentialLR(optimizer, 0.5)
-    optimizer.load_state_dict(plain)
-    schedule.step()
-    assert rates(optimizer) == [0.4]
+    optimizer.load_state_dict(sgd(0.3).state_dict())  # saved without a schedule
+    with pytest.raises(RuntimeError, match="after loading"):
+        schedule.step()
+    lr.ExponentialLR(optimizer, 0.5).step()
+    assert rates(optimizer) == [0.15]
 
 
 def test_warmup_of_any():
@@ -235,6 +251,11 @@ def test_one_cycle_ends():
         schedule.step()
     with pytest.raises(ValueError, match="step 4 is beyond the 3"):
         schedule.step()
+
+
+def test_what_is_no_optimiser_is_told():
+    with pytest.raises(TypeError, match="StepLR wants an optimiser; got list"):
+        lr.StepLR([], 3)
 
 
 def test_a_group_added_after_the_schedule_is_an_error():

@@ -51,6 +51,8 @@ class Uniform:
 
     def __init__(self, scale: float = 0.07, low: float | None = None, high: float | None = None) -> None:
         self.low, self.high = (-scale if low is None else low), (scale if high is None else high)
+        if not self.low <= self.high:
+            raise ValueError(f"Uniform: low <= high; got {self.low} and {self.high}")
 
     def __call__(self, shape: tuple[int, ...], name: str, dtype: Any) -> np.ndarray:
         return random.uniform(shape, self.low, self.high, name, dtype=dtype)
@@ -60,6 +62,8 @@ class Normal:
     """Normal with standard deviation sigma."""
 
     def __init__(self, sigma: float = 0.01, mean: float = 0.0) -> None:
+        if not sigma >= 0:
+            raise ValueError(f"Normal: sigma >= 0; got {sigma}")
         self.sigma, self.mean = sigma, mean
 
     def __call__(self, shape: tuple[int, ...], name: str, dtype: Any) -> np.ndarray:
@@ -115,7 +119,8 @@ class Xavier:
 
 
 _GAINS = {
-    **dict.fromkeys(("linear", "sigmoid", "conv1d", "conv2d", "conv3d"), 1.0),
+    **dict.fromkeys(("linear", "sigmoid"), 1.0),
+    **{f"conv{way}{d}d": 1.0 for way in ("", "_transpose") for d in (1, 2, 3)},
     "tanh": 5.0 / 3.0,
     "relu": math.sqrt(2.0),
     "selu": 0.75,

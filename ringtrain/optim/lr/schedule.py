@@ -16,9 +16,14 @@ class Schedule:
 
     A subclass defines `factor`, or `rate` where the rate is no multiple of the initial one. optimizer may be wrapped in
     a DistributedOptimizer or not. `last` counts the steps.
+
+    Rates belong to one schedule: where something else has changed one since the last step, another schedule or a hand,
+    the next step is an error, as it would undo that. Several schedules together are a `ChainedScheduler`.
     """
 
     def __init__(self, optimizer: Any) -> None:
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(f"{type(self).__name__} wants an optimiser; got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self.base = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self.last = 0
@@ -37,7 +42,14 @@ class Schedule:
         return None
 
     def step(self) -> None:
-        """Sets the rates for the next step."""
+        """Sets the rates for the next step. Raises RuntimeError where another has set them since the last one."""
+        for i, (group, rate) in enumerate(zip(self.optimizer.param_groups, self._rates, strict=False)):
+            if group["lr"] != rate:
+                raise RuntimeError(
+                    f"{type(self).__name__} had set the rate of group {i} to {rate!r}, and something else to "
+                    f"{group['lr']!r}, which its next step would undo; step one schedule only (a ChainedScheduler or "
+                    "SequentialLR of several), and make it after loading an optimiser or changing rates by hand"
+                )
         self.last += 1
         self._apply()
 
@@ -57,6 +69,7 @@ class Schedule:
             momentum = self.momentum(self.last, i)
             if momentum is not None:
                 _set_momentum(group, momentum)
+        self._rates = self.get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
         return {"base": list(self.base), "last": self.last}
