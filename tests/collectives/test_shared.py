@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from collectives import link, membership, shared
+from collectives import link, reductions, shared
 from collectives.arena import Arena
 from collectives.errors import CollectiveError, MismatchError, StallError
 from collectives.group import Group
@@ -319,7 +319,7 @@ def test_read_only_arrays_are_refused_however_often_their_kind_was_seen(shared_g
 
 
 def test_kinds_of_calls_are_kept_up_to_a_bound(shared_groups, monkeypatch):
-    monkeypatch.setattr(membership, "REMEMBERED", 4)
+    monkeypatch.setattr(reductions, "REMEMBERED", 4)
 
     def work(group, arena):
         x = np.empty(3, "f4")
