@@ -43,6 +43,8 @@ TOLERANT = bool(re.search(r"Open MPI\) ([5-9]|\d\d)", VERSION))
 #: the command that starts ranks, or None
 COMMAND = [PATH, *(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"] if OPEN_MPI else [])]
 COMMAND = COMMAND if PATH else None
+#: for every job; without the second Open MPI sleeps for a second when it starts, see ringtrain/cli/mpiexec.py
+SETTINGS = {"OMP_NUM_THREADS": "1", "OMPI_MCA_btl": "^ofi"}
 RINGTRAIN = [sys.executable, "-m", "ringtrain", "run"]
 
 
@@ -55,7 +57,7 @@ def finished(command, environment=()):
     started = time.monotonic()
     done = subprocess.run(
         command,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment),
+        env=os.environ | SETTINGS | dict(environment),
         capture_output=True,
         text=True,
         timeout=150,
