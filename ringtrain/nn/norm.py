@@ -58,11 +58,11 @@ class _Tracked(_Affine):
     def __init__(
         self,
         num_features: int | None,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        dtype: Any,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = np.float32,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -122,17 +122,6 @@ class BatchNorm(_Tracked):
 
     Buffers: running_mean, running_var (C,), num_batches_tracked (), as in PyTorch's state.
     """
-
-    def __init__(
-        self,
-        num_features: int | None,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        dtype: Any = np.float32,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = self._check(x, "BatchNorm")
