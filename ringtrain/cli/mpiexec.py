@@ -99,7 +99,7 @@ def rank_environment(outer: Mapping[str, str], settings: Mapping[str, str]) -> d
 
 def settings_of(mpi: Mpiexec, outer: Mapping[str, str]) -> dict[str, str]:
     """Variables that make this family quiet and leave cores to the threads, less those the user has set."""
-    settings = {}
+    settings: dict[str, str] = {}
     if mpi.family == OPEN_MPI:
         # Of one-sided communication, which nobody uses: the first prints an error, and the second, where it finds no
         # network of its own, sleeps for a second while MPI starts.
