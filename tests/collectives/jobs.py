@@ -14,6 +14,8 @@ import numpy as np
 
 from collectives import shared
 
+from ..processes import state, until
+
 BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
 SIZES = (2, 3, 4)
 
@@ -85,9 +87,4 @@ def compile_kernels():
 def nobody_left(stdout):
     """Whether the processes that the job has named are gone, or soon."""
     pids = re.search(r"^pids([ \d]+)$", stdout, re.MULTILINE)[1].split()
-    deadline = time.monotonic() + BOUND
-    while alive := [pid for pid in pids if os.path.exists(f"/proc/{pid}")]:
-        if time.monotonic() > deadline:
-            return not alive
-        time.sleep(0.05)
-    return True
+    return until(lambda: not any(map(state, pids)), BOUND)
