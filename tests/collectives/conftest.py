@@ -1,5 +1,6 @@
 """Ranks that are threads of one process, so that any number of them can be tested anywhere."""
 
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -7,9 +8,12 @@ from collections import defaultdict, deque
 import numpy as np
 import pytest
 
+from collectives import nccl
 from collectives.errors import StallError
 from collectives.group import Group
 from collectives.link import Link
+
+from . import fake_cupy
 
 PATIENCE = 30.0  # seconds before a test that hangs fails instead
 
@@ -166,3 +170,28 @@ def groups():
 @pytest.fixture(params=[True, False], ids=["late", "early"])
 def late(request):
     return request.param
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in for CuPy, imported by its name."""
+    modules = fake_cupy.modules()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(nccl._Settings, "wanted", True)
+    return modules["cupy"]
+
+
+@pytest.fixture(params=["nccl", "staged"])
+def gpus(request, groups, cupy):
+    """work(group) on n ranks, with a GPU for each or one for all; at the end the way that data went is checked."""
+
+    def run(n, work, **options):
+        def with_gpu(g):
+            with cupy.cuda.Device(g.rank if request.param == "nccl" else 0):
+                return work(g)
+
+        return groups(n, with_gpu, **options)
+
+    run.way = request.param
+    return run
