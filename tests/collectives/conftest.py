@@ -8,13 +8,15 @@ from collections import defaultdict, deque
 import numpy as np
 import pytest
 
-from collectives import nccl
+from collectives import nccl, shared
+from collectives.arena import Arena
 from collectives.errors import StallError
 from collectives.group import Group
 from collectives.link import Link
 
 from . import fake_cupy
 
+CAPACITY = 64 << 20  # bytes of an arena
 PATIENCE = 30.0  # seconds before a test that hangs fails instead
 
 
@@ -165,6 +167,26 @@ def ranks():
 @pytest.fixture
 def groups():
     return run_groups
+
+
+@pytest.fixture
+def shared_groups(ranks):
+    """work(group, arena) on n ranks that share memory: the list of results."""
+
+    def run(size, work, **options):
+        arenas = [Arena(CAPACITY) for _ in range(size)]
+
+        def with_group(link):
+            group, arena = Group._unattached(), arenas[link.rank]
+            group._attach(shared.share(link, arena, arenas, crowded=True), range(size))
+            try:
+                return work(group, arena)
+            finally:
+                group._close()
+
+        return ranks(size, with_group, **options)[0]
+
+    return run
 
 
 @pytest.fixture(params=[True, False], ids=["late", "early"])
