@@ -30,7 +30,7 @@ oracle: setup
 test: test-serial test-stand-in test-mpi
 
 # Tests that start jobs, or threads as ranks, have the processors for themselves; the others share them.
-JOBS := tests/collectives tests/cli tests/launch tests/models tests/test_benchmarks.py tests/test_docs.py
+JOBS := $(addprefix tests/,collectives cli launch models test_benchmarks.py test_docs.py docs/test_distributed_page.py)
 SHARED := -n auto --maxprocesses 4 --dist worksteal
 test-serial: setup
 	$(BIN)/python -m pytest -q $(SHARED) --ignore=tests/mpi $(JOBS:%=--ignore=%)
