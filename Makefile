@@ -29,14 +29,18 @@ oracle: setup
 
 test: test-serial test-stand-in test-mpi
 
+# Tests that start jobs, or threads as ranks, have the processors for themselves; the others share them.
+JOBS := $(addprefix tests/,collectives cli launch models test_benchmarks.py test_docs.py docs/test_distributed_page.py)
+SHARED := -n auto --maxprocesses 4 --dist worksteal
 test-serial: setup
-	$(BIN)/python -m pytest -q --ignore=tests/mpi
+	$(BIN)/python -m pytest -q $(SHARED) --ignore=tests/mpi $(JOBS:%=--ignore=%)
+	$(BIN)/python -m pytest -q $(JOBS)
 
 # Every op, and what layers and optimisers are made of, on a strict stand-in for CuPy: what a GPU would refuse shows
 # without one. (All of ENGINE runs on it, too, in three minutes.)
 ENGINE := tests/engine tests/nn tests/optim tests/test_checkpoint.py
 test-stand-in: setup
-	$(BIN)/python -m pytest -q --device stand-in tests/engine/test_ops.py tests/engine/test_inplace.py \
+	$(BIN)/python -m pytest -q $(SHARED) --device stand-in tests/engine/test_ops.py tests/engine/test_inplace.py \
 	  tests/engine/test_errors.py tests/nn/test_layers.py tests/nn/test_transformer.py tests/optim/test_optimizer.py
 
 test-mpi: setup

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from . import exchange, ring
-from .link import COLLECTIVE, Books, Link, Offer, Request, WholeLink
+from .link import Link, Offer, WholeLink
 from .overlap import Overlap
 from .reduce import Op, Reduction, is_wide
 
@@ -59,9 +59,9 @@ class HierarchicalLink(WholeLink):
         across: Link | None,
         fit: Callable[[Any], Link],
     ):
-        self.base, self.local, self.across, self._fit = base, local, across, fit
-        self.rank, self.size, self.ranks, self.timeout = base.rank, base.size, base.ranks, base.timeout
-        self.combines, self.tuning = base.combines, base.tuning
+        super().__init__(base)
+        self.local, self.across, self._fit = local, across, fit
+        self.combines = base.combines
         self._hosts = [list(ranks) for ranks in hosts]
         self._host = next(number for number, ranks in enumerate(hosts) if base.rank in ranks)
         self._rings = min(len(ranks) for ranks in hosts)
@@ -69,26 +69,7 @@ class HierarchicalLink(WholeLink):
         self._in_order = self._order == list(range(self.size))
         self._largest = max(len(ranks) for ranks in hosts)
 
-    @property
-    def books(self) -> Books:  # type: ignore[override]
-        return self.base.books
-
-    # -- messages, and what is small, go over the base link -----------------------------------------
-
-    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
-        return self.base.isend(buffer, to, tag)
-
-    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
-        return self.base.irecv(buffer, source, tag)
-
-    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
-        self.base.wait(requests, timeout, peer)
-
-    def check(self, peer: int | None = None) -> None:
-        self.base.check(peer)
-
-    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
-        return self.base.understood(error, peer)
+    # -- what is small goes over the base link -------------------------------------------------------
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         base = self.base.sub(ranks)

@@ -140,10 +140,33 @@ class Link(ABC):
 
 
 class WholeLink(Link):
-    """A link that carries whole collectives of any size, better than by messages from rank to rank.
+    """A link that carries whole collectives of any size, better than by messages, which go over a base link.
 
     Arrays are flat and contiguous; bounds are offsets of the ranks' segments, one more than there are ranks.
     """
+
+    def __init__(self, base: Link) -> None:
+        self.base, self.rank, self.size = base, base.rank, base.size
+        self.ranks, self.timeout, self.tuning = base.ranks, base.timeout, base.tuning
+
+    @property
+    def books(self) -> Books:  # type: ignore[override]
+        return self.base.books
+
+    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
+        return self.base.isend(buffer, to, tag)
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
+        return self.base.irecv(buffer, source, tag)
+
+    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
+        self.base.wait(requests, timeout, peer)
+
+    def check(self, peer: int | None = None) -> None:
+        self.base.check(peer)
+
+    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
+        return self.base.understood(error, peer)
 
     @abstractmethod
     def reduce(self, flat: np.ndarray, reduction: Reduction) -> None:

@@ -6,17 +6,14 @@ the group's work, is agreed on by all ranks, and moves its data.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
-
-from . import joining, verbs
+from . import joining
 from .device import device_of
 from .errors import CollectiveError, MismatchError, PeerFailedError, StallError
 from .gpu import gpu_of
-from .header import REFUSED, REMEMBERED, Agreement, Call, Repeat, name_ranks
+from .header import REFUSED, Agreement, Call, Repeat, name_ranks
 from .ledger import Ledger, Stats
 from .lines import Line, calling
 from .link import Link
@@ -116,32 +113,6 @@ class Membership:
         work = self._work(verb, build, args)
         return self._progress.submit(work.call, partial(self._perform, work, calling()))
 
-    def _reduce_in_place(self, x: Any, *how: Any) -> Any:
-        """allreduce_, ready to cost little when it is called again with an array of this kind."""
-        self._here("allreduce")
-        work = self._work("allreduce", verbs.allreduce, (self.size, x, *how, True))
-        result = self._progress.run(work.call, partial(self._perform, work))
-        if type(x) is np.ndarray and self._agreement is not None:
-            repeat = self._agreement.repeat(work.call, work.offer)
-            if repeat is not None:
-                if len(self._repeats) >= REMEMBERED:
-                    self._repeats.clear()
-                with suppress(TypeError):  # a scale that is an array is no key
-                    self._repeats[x.dtype, x.shape, *how] = repeat
-        return result
-
-    def _complete(self, known: Repeat, found: int, x: np.ndarray, *how: Any) -> None:
-        """What is left to do of a call made again: all of it but the common case."""
-
-        def action() -> None:
-            common = known.complete(found, x)
-            if common is not None:
-                op, name, prescale, postscale = how
-                work = verbs.allreduce(self.size, x, op, name, prescale, postscale, True)
-                joining.adapted(work, common, self.ranks, known.agreement.live).move(known.link)
-
-        self._booked(known.call, x.nbytes, action)
-
     def _work(self, verb: str, build: Callable[..., Work], args: tuple) -> Work:
         """What build makes of the arguments; if that is an error the other ranks must still be told."""
         try:
@@ -236,11 +207,6 @@ class Membership:
 
     def _refuse(self, label: object, failure: Failure) -> NoReturn:
         raise CollectiveError(f"{label}: this group cannot communicate any more: {failure.reason}")
-
-    def _broken_off(self, label: object, error: BaseException) -> None:
-        """Note an error with which a call made again ends, unless it is known or has left nothing under way."""
-        if not self._failure and not isinstance(error, MismatchError):
-            self._fail(f"{label}: {type(error).__name__}: {error}", error)
 
     def _explained(self, label: object, error: StallError, peer: int | None) -> tuple[str, Sequence[int]]:
         """What a stall is to say, and the ranks waited for."""

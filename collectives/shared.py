@@ -1,7 +1,7 @@
 """A link between ranks of one host, which read and write each other's memory.
 
 Every rank has an arena that the others map (`arena`), and a group has a board there, where its ranks
-meet (`shared_board`, `shared_kernels`). The header of a collective is compared at such a meeting, and the payload
+meet (`shared_meeting`). The header of a collective is compared at such a meeting, and the payload
 rides on it in one of three ways, with n ranks and S bytes:
 
 slots       arrays up to 2 KiB, ordinary ones up to 128 KiB / n, unless tuned: copied to a slot before the meeting,
@@ -11,30 +11,24 @@ in place    arrays from `collectives.empty` lie in arenas: after the meeting a r
             least that the memory has to do: two barriers
 by boxes    other arrays: copied through boxes that stay in the host's cache, 3 S bytes read and written
             of which 2 S there, one barrier a window and two to fill and drain the pipeline
-
-A rank waits by spinning, then by yielding its processor, then by sleeping, and gives up at a deadline.
 """
 
 import os
-import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from ctypes import memmove
 from itertools import pairwise
-from threading import get_ident
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .arena import Arena, Mapping
-from .errors import StallError
-from .link import COLLECTIVE, EPOCH, STEP, Books, Link, Offer, Request, WholeLink
+from .link import STEP, Link, Offer, WholeLink
 from .reduce import Reduction
+from .shared_meeting import Meeting, which_thread
 from .shared_plan import (
     DIFFERENT,
-    DONE,
     IN_PLACE,
     LAST_BARRIER,
     NOT_YET,
@@ -45,16 +39,8 @@ from .shared_plan import (
     room_of,
 )
 
-SPINS = 3000  # looks before yielding, some tens of microseconds, where every rank has a processor
-FEW_SPINS = 20  # where a rank that spins keeps another from its work
-YIELDS = 4000  # yields of a caller before it sleeps, a few milliseconds
-BRIEF = 100  # the same of a background thread, whose program has other work
-NAPS = 40  # sleeps before Python looks at deadlines and signals: about 15 milliseconds
-FIRST_NAP = 20  # microseconds; naps grow by an eighth
 REMEMBERED = 4096  # plans kept; programs repeat their calls
 NO_ROOM = "this host has no room for that"
-
-_MAIN = threading.main_thread().ident
 
 
 def load() -> None:
@@ -93,7 +79,9 @@ def share(base: Link, arena: Arena, mappings: Sequence[Mapping], crowded: bool) 
 
 def lacking(arena: Arena, size: int) -> str:
     """Why the host has nothing for a group of `size` ranks; '' if it has."""
-    return "" if arena.take(room_of(size) + size * 128) is not None else NO_ROOM
+    from .shared_board import LINE
+
+    return "" if arena.take(room_of(size) + size * LINE) is not None else NO_ROOM
 
 
 def warn_of_mpi(size: int, reason: str) -> None:
@@ -122,54 +110,18 @@ class SharedLink(WholeLink):
         rooms: np.ndarray,
         crowded: bool,
     ):
-        from . import shared_board, shared_kernels
+        from . import shared_kernels
 
-        self.meeting: ModuleType = shared_board
+        super().__init__(base)
         self.kernels: ModuleType = shared_kernels
         self.again = direct(shared_kernels.again)
-        self.base, self.rank, self.size = base, base.rank, base.size
-        self.ranks, self.timeout = base.ranks, base.timeout
         self.arena, self._mappings, self._crowded = arena, mappings, crowded
-        self._lines, self.board = lines, lines.ctypes.data
         self._begun: tuple[np.ndarray, int] | None = None  # an array handed over with a header, and what came of it
-        self._slots = (rooms, rooms + SLOT)
+        self.meeting = Meeting(base, lines, rooms, crowded)
         self._bases = np.array([mapping.start for mapping in mappings])
-        self.tuning = base.tuning
         self.box = box_of(self.size, self.tuning)
-        self.rows = np.stack([*self._slots, self._bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
-        spins = FEW_SPINS if crowded else SPINS
-        self.patience = ((spins, YIELDS, NAPS, FIRST_NAP), (spins, BRIEF, NAPS, FIRST_NAP))
+        self.rows = np.stack([rooms, rooms + SLOT, self._bases, rooms + 2 * SLOT, rooms + 2 * SLOT + 2 * self.box])
         self._plans: dict[tuple, Plan] = {}
-
-    @property
-    def books(self) -> Books:  # type: ignore[override]
-        return self.base.books
-
-    @property
-    def _epoch(self) -> int:
-        """Barriers that this rank has arrived at."""
-        return self.base.books.view[EPOCH]
-
-    @_epoch.setter
-    def _epoch(self, epoch: int) -> None:
-        self.base.books.view[EPOCH] = epoch
-
-    # -- messages go over the base link -------------------------------------------------------------
-
-    def isend(self, buffer: np.ndarray, to: int, tag: int = COLLECTIVE) -> Request:
-        return self.base.isend(buffer, to, tag)
-
-    def irecv(self, buffer: np.ndarray, source: int, tag: int = COLLECTIVE) -> Request:
-        return self.base.irecv(buffer, source, tag)
-
-    def wait(self, requests: Sequence[Request], timeout: float | None = None, peer: int | None = None) -> None:
-        self.base.wait(requests, timeout, peer)
-
-    def understood(self, error: BaseException, peer: int | None = None) -> BaseException:
-        return self.base.understood(error, peer)
-
-    def check(self, peer: int | None = None) -> None:
-        self.base.check(peer)
 
     def sub(self, ranks: Sequence[int] | None) -> Link | None:
         base = self.base.sub(ranks)
@@ -185,7 +137,7 @@ class SharedLink(WholeLink):
     def agree(self, fingerprint: int, timeout: float | None = None, offer: Offer | None = None) -> bool:
         self.headers += 1
         if offer is None:
-            return self._meet(signed(fingerprint), timeout=timeout)
+            return self.meeting.meet(signed(fingerprint), timeout=timeout)
         flat, reduction = offer
         plan = self.plan(flat.dtype, flat.size, reduction)
         found = self.begin(plan, signed(fingerprint), flat, timeout)
@@ -196,55 +148,18 @@ class SharedLink(WholeLink):
 
     def begin(self, plan: "Plan", fingerprint: int, flat: np.ndarray, timeout: float | None = None) -> int:
         """Meet for an allreduce, and go on as far as that goes: what the kernels have found."""
-        found = self.kernels.begin(plan.address, 1, fingerprint, id(flat), int(get_ident() != _MAIN))
+        found = self.kernels.begin(plan.address, 1, fingerprint, id(flat), which_thread())
         return self.go_on(found, plan, flat, timeout)
 
     def go_on(self, found: int, plan: "Plan", flat: np.ndarray, timeout: float | None = None) -> int:
         """Wait where the kernel has waited in vain; what is then found, never NOT_YET or LAST_BARRIER."""
         if found == NOT_YET:
-            self._await(self._epoch, timeout)
-            found = self.kernels.begin(plan.address, 0, 0, id(flat), int(get_ident() != _MAIN))
+            self.meeting.wait(self.meeting.epoch, timeout)
+            found = self.kernels.begin(plan.address, 0, 0, id(flat), which_thread())
         if found == LAST_BARRIER:
-            self._await(self._epoch)
+            self.meeting.wait(self.meeting.epoch)
             found = IN_PLACE
         return found
-
-    def _meet(
-        self, fingerprint: int = 0, payload: np.ndarray | None = None, timeout: float | None = None, offset: int = -1
-    ) -> bool:
-        """A barrier at which every rank hands over a small payload, and whether all said the same.
-
-        offset: where an array of this rank's lies in its arena.
-        """
-        source, length, slot = 0, 0, 0
-        self._epoch = epoch = self._epoch + 1
-        if payload is not None:
-            source, length = payload.ctypes.data, payload.nbytes
-            slot = int(self._slots[epoch & 1][self.rank])
-        patience = self.patience[int(get_ident() != _MAIN)]
-        place = (self.board, self.rank, self.size, epoch)
-        found = self.meeting.meet(*place, 1, fingerprint, offset, source, slot, length, *patience)
-        if found == NOT_YET:
-            self._await(epoch, timeout)
-            found = self.meeting.meet(*place, 0, 0, 0, 0, 0, 0, *patience)
-        return found == DONE
-
-    def _await(self, epoch: int, timeout: float | None = None) -> None:
-        """Return when every rank has reached the epoch, for which this rank has waited in vain already."""
-        started = time.monotonic()
-        limit = self.base.timeout if timeout is None else timeout
-        while True:
-            waited = time.monotonic() - started
-            self.base.check()
-            if waited > limit:
-                reached = self._lines[:: self.meeting.LINE // 8]
-                missing = [rank for rank in range(self.size) if reached[rank] < epoch]
-                names = ", ".join(str(self.base.ranks[rank]) for rank in missing)
-                raise StallError(f"no answer for {waited:.1f} s from rank{'s'[: len(missing) - 1]} {names}", missing)
-            nap = min(self.meeting.LONGEST_NAP, FIRST_NAP + int(waited * 1e6 / 8))
-            place = (self.board, self.rank, self.size, epoch)
-            if self.meeting.meet(*place, 0, 0, 0, 0, 0, 0, 0, 0, max(1, 5000 // nap), nap) != NOT_YET:
-                return
 
     # -- moving -----------------------------------------------------------------------------------------
 
@@ -261,9 +176,8 @@ class SharedLink(WholeLink):
 
     def _seen(self, own: np.ndarray) -> np.ndarray:
         """Meet, and tell where the flat arrays of all ranks are mapped here; 0 for those outside of arenas."""
-        self._meet(offset=self.arena.offset(own.ctypes.data, own.nbytes))
-        words = self._lines.reshape(self.size, -1)
-        offsets = words[:, self.meeting.OFFSET // 8 + (self._epoch & 1)]
+        self.meeting.meet(offset=self.arena.offset(own.ctypes.data, own.nbytes))
+        offsets = self.meeting.offsets()
         return np.where(offsets < 0, 0, self._bases + offsets)
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
@@ -273,7 +187,7 @@ class SharedLink(WholeLink):
                 plan = self.plan(flat.dtype, out.size, reduction)
                 sources = places + bounds[self.rank] * flat.itemsize
                 self.kernels.reduce_at(plan.address, sources.ctypes.data, out.ctypes.data)
-            self._meet()
+            self.meeting.meet()
             return
         plan = self.plan(flat.dtype, flat.size, reduction)
         self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0, result=out.ctypes.data)
@@ -291,17 +205,16 @@ class SharedLink(WholeLink):
                 segment, mapping = segments[rank].view(np.uint8), self._mappings[rank]
                 start = int(places[rank]) - mapping.start
                 segment[...] = mapping.bytes[start : start + segment.size] if segment.size else 0
-            self._meet()
+            self.meeting.meet()
             return
         plan = self.plan(flat.dtype, flat.size, None)
         self._exchange(flat, np.array(bounds, np.int64), plan, (0, 1), 1)
 
     def broadcast(self, buffer: np.ndarray, root: int) -> None:
         if buffer.nbytes <= SLOT:
-            self._meet(payload=buffer)
+            self.meeting.meet(payload=buffer)
             if self.rank != root:
-                slot = int(self._slots[self._epoch & 1][root])
-                memmove(buffer.ctypes.data, slot, buffer.nbytes)
+                memmove(buffer.ctypes.data, int(self.meeting.slots()[root]), buffer.nbytes)
             return
         bounds = [0] * (root + 1) + [buffer.size] * (self.size - root)
         self.gather_segments(buffer, bounds, buffer if self.rank == root else buffer[:0])
@@ -312,9 +225,9 @@ class SharedLink(WholeLink):
             bounds = [rank * mine.size for rank in range(self.size + 1)]
             self.gather_segments(everyone.reshape(-1), bounds, mine.reshape(-1))
             return
-        self._meet(payload=np.ascontiguousarray(mine), timeout=timeout)
+        self.meeting.meet(payload=np.ascontiguousarray(mine), timeout=timeout)
         target = everyone.ctypes.data
-        for rank, slot in enumerate(self._slots[self._epoch & 1]):
+        for rank, slot in enumerate(self.meeting.slots()):
             memmove(target + rank * length, int(slot), length)
 
     def _exchange(
@@ -336,16 +249,16 @@ class SharedLink(WholeLink):
         windows = -(-max(stop - start for start, stop in pairwise(bounds.tolist())) // width)
         if windows == 0:
             return
-        steps, epoch, step = windows + 2, self._epoch - first, max(first, reached)
-        self._epoch = epoch + steps - 1
-        thread = int(get_ident() != _MAIN)
+        steps, epoch, step = windows + 2, self.meeting.epoch - first, max(first, reached)
+        self.meeting.epoch = epoch + steps - 1
+        thread = which_thread()
         while True:
             step = self.kernels.exchange(
                 plan.address, epoch, first, step, steps, id(flat), width, *halves, thread, result, bounds
             )
             if step == steps:
                 return
-            self._await(epoch + step)
+            self.meeting.wait(epoch + step)
 
     def plan(self, dtype: np.dtype, count: int, reduction: Reduction | None) -> "Plan":
         """What the kernels need to know of a reduction, or of data that only moves."""

@@ -56,7 +56,7 @@ class Plan:
             scales = (reduction.prescale, reduction.postscale, float(divisor))
         bits = np.array(scales).view(np.int64)
         layout = (count, dtype.itemsize, self.each, self.width, self.way)
-        place = (link.board, link.rank, size, link.books.address, link.arena.capacity)
-        rows = (*np.ravel(link.patience), *link.rows.ravel())
+        place = (link.meeting.board, link.rank, size, link.books.address, link.arena.capacity)
+        rows = (*np.ravel(link.meeting.patience), *link.rows.ravel())
         self._words = np.array([*place, reducer, op, *bits, *layout, *rows], np.int64)
         self.address = self._words.ctypes.data

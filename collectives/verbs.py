@@ -88,20 +88,29 @@ def _row_size(array: np.ndarray) -> int:
     return int(np.prod(array.shape[1:], dtype=np.int64))
 
 
+def _flat(array: Any, in_place: bool) -> Any:
+    """What is communicated of an array: its own memory if the result is to be there and it is contiguous, or a copy."""
+    return array.reshape(-1) if in_place and array.flags.c_contiguous else duplicate(array).reshape(-1)
+
+
+def _result(x: Any, array: Any, flat: Any, in_place: bool) -> Any:
+    """What the caller gets when `_flat` has become the result: x itself, with that in it, or a new array."""
+    if not in_place:
+        return flat.reshape(array.shape)
+    if not array.flags.c_contiguous:
+        array[...] = flat.reshape(array.shape)
+    return x
+
+
 def allreduce(size: int, x: Any, op: Op, name: str | None, prescale: float, postscale: float, in_place: bool) -> Work:
     array = as_target(x) if in_place else as_array(x)
     reduce.check(array.dtype, op, prescale, postscale)
     reduction = Reduction(op, size, float(prescale), float(postscale))
-    direct = in_place and array.flags.c_contiguous
-    flat = array.reshape(-1) if direct else duplicate(array).reshape(-1)
+    flat = _flat(array, in_place)
 
-    def move(link: Link) -> np.ndarray:
+    def move(link: Link) -> Any:
         routes.allreduce(link, flat, reduction)
-        if not in_place:
-            return flat.reshape(array.shape)
-        if not direct:
-            array[...] = flat.reshape(array.shape)
-        return x
+        return _result(x, array, flat, in_place)
 
     call = Call("allreduce", name, array.dtype, array.shape, op, reduction.prescale, reduction.postscale)
     offer = (flat, reduction) if flat.size else None
@@ -167,16 +176,11 @@ def allgather_into(size: int, out: Any, x: Any, name: str | None) -> Work:
 def broadcast(size: int, x: Any, root: int, name: str | None, in_place: bool) -> Work:
     array = as_target(x) if in_place else as_array(x)
     root = _peer(root, size, "root")
-    direct = in_place and array.flags.c_contiguous
-    flat = array.reshape(-1) if direct else duplicate(array).reshape(-1)
+    flat = _flat(array, in_place)
 
-    def move(link: Link) -> np.ndarray:
+    def move(link: Link) -> Any:
         routes.broadcast(link, flat, root)
-        if not in_place:
-            return flat.reshape(array.shape)
-        if not direct:
-            array[...] = flat.reshape(array.shape)
-        return x
+        return _result(x, array, flat, in_place)
 
     return Work(Call("broadcast", name, array.dtype, array.shape, root=root), move, nbytes=array.nbytes)
 

@@ -5,6 +5,7 @@ On another device than the CPU it is the default device, `rt.from_numpy` puts va
 """
 
 import contextlib
+import signal
 
 running = contextlib.ExitStack()
 
@@ -14,6 +15,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, whose children would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "cpu: holds for the CPU only; left out with another --device")
     device = config.getoption("device")
     if device == "stand-in":

@@ -2,11 +2,12 @@
 
 import importlib
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from .processes import state, until
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RANK = """
@@ -50,21 +51,9 @@ def job(module):
         one.close()
 
 
-def state(pid):
-    """As in /proc: S sleeps, T is stopped; None for a process that is gone or only waits to be forgotten."""
-    try:
-        found = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-    return None if found in "ZX" else found
-
-
 def becomes(pid, wanted):
     """Whether a process gets into that state, which takes it a moment."""
-    end = time.monotonic() + 20
-    while state(pid) != wanted and time.monotonic() < end:
-        time.sleep(0.01)
-    return state(pid) == wanted
+    return until(lambda: state(pid) == wanted)
 
 
 def test_answers_come_in_rank_order(job):

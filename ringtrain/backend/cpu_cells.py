@@ -11,6 +11,9 @@ outer    (T, B, ...): gradients of the outputs; no steps where there are none
 dh, dc   (B, ...): gradients of the last states, which become those of the first
 ends     a range of samples, which no other range has to do with
 
+Of each cell, one sample's step is a function forward and one backward; the walks along the steps call them. `row` has
+the gates, `head` the gradient of the state after the step, `to` takes those of the gates.
+
 Each loop over the numbers of a row reads and writes few arrays: LLVM tells those apart, and makes vector code of it.
 
 Importing it loads numba: import it only when used.
@@ -63,6 +66,18 @@ def _tanhs(x):
 
 
 @inlined
+def _thirds(x):
+    n = x.size // 3
+    return x[:n], x[n : 2 * n], x[2 * n :]
+
+
+@inlined
+def _quarters(x):
+    n = x.size // 4
+    return x[:n], x[n : 2 * n], x[2 * n : 3 * n], x[3 * n :]
+
+
+@inlined
 def _heads(dh, outer, lengths, t):
     """Add the gradients of a step's outputs to those of its states."""
     for b in range(len(dh) if len(outer) else 0):
@@ -70,6 +85,26 @@ def _heads(dh, outer, lengths, t):
             row, more = dh[b], outer[t, b]
             for j in range(np.uint64(row.size)):
                 row[j] += more[j]
+
+
+@inlined
+def _elman_row(row, relu):
+    if relu:
+        for j in range(np.uint64(row.size)):
+            row[j] = max(row[j], row.dtype.type(0))
+    else:
+        _tanhs(row)
+
+
+@inlined
+def _elman_row_back(row, head, to, relu):
+    one, zero = row.dtype.type(1), row.dtype.type(0)
+    if relu:
+        for j in range(np.uint64(to.size)):
+            to[j] = head[j] if row[j] > zero else zero
+    else:
+        for j in range(np.uint64(to.size)):
+            to[j] = head[j] * (one - row[j] * row[j])
 
 
 @jit(contract=True)
@@ -80,75 +115,47 @@ def elman(pre, hs, w, lengths, reverse, relu, ends):
         gates, last, out = pre[t, span], hs[before, span], hs[after, span]
         _add_product(last, w, gates)
         for b in range(len(gates)):
-            row = gates[b]
-            if relu:
-                for j in range(np.uint64(row.size)):
-                    row[j] = max(row[j], pre.dtype.type(0))
-            else:
-                _tanhs(row)
-            out[b] = row if t < lengths[ends[0] + b] else last[b]
+            _elman_row(gates[b], relu)
+            out[b] = gates[b] if t < lengths[ends[0] + b] else last[b]
 
 
 @jit(contract=True)
 def elman_back(pre, w, lengths, reverse, relu, ends, outer, dh, dpre):
     span = slice(ends[0], ends[1])
-    one, zero, until = pre.dtype.type(1), pre.dtype.type(0), lengths[span]
+    zero, until = pre.dtype.type(0), lengths[span]
     dh, outer = dh[span], outer[:, span]
     for s in range(len(pre) - 1, -1, -1):
         t, _, _ = _step(s, len(pre), reverse)
-        gates, d = pre[t, span], dpre[t, span]
+        d = dpre[t, span]
         _heads(dh, outer, until, t)
         for b in range(len(d)):
-            value, head, to = gates[b], dh[b], d[b]
-            inside = t < until[b]
-            if not inside:
-                to[:] = zero
-            elif relu:
-                for j in range(np.uint64(to.size)):
-                    to[j] = head[j] if value[j] > zero else zero
+            if t < until[b]:
+                _elman_row_back(pre[t, ends[0] + b], dh[b], d[b], relu)
+                dh[b] = zero
             else:
-                for j in range(np.uint64(to.size)):
-                    to[j] = head[j] * (one - value[j] * value[j])
-            if inside:
-                head[:] = zero
+                d[b] = zero
         _add_product(d, w, dh)
 
 
-@jit(contract=True)
-def lstm(pre, hs, cs, hidden, w, w_hr, lengths, reverse, ends):
-    """hidden (T, B, H): the outputs before their projection; no steps where there is none."""
-    span = slice(ends[0], ends[1])
-    n = cs.shape[2]
-    for s in range(len(pre)):
-        t, before, after = _step(s, len(pre), reverse)
-        gates, last, out = pre[t, span], hs[before, span], hs[after, span]
-        _add_product(last, w, gates)
-        tops = hidden[t, span] if len(hidden) else out
-        for b in range(len(gates)):
-            row, past, c, h = gates[b], cs[before, ends[0] + b], cs[after, ends[0] + b], tops[b]
-            i, f, g, o = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
-            _sigmoids(row[: 2 * n])
-            _tanhs(g)
-            _sigmoids(o)
-            for j in range(np.uint64(n)):
-                c[j] = f[j] * past[j] + i[j] * g[j]
-            for j in range(np.uint64(n)):
-                h[j] = o[j] * tanh(c[j])
-        if len(hidden):
-            out[:] = pre.dtype.type(0)
-            _add_product(tops, w_hr, out)
-        for b in range(len(gates)):
-            if t >= lengths[ends[0] + b]:
-                out[b] = last[b]
-                cs[after, ends[0] + b] = cs[before, ends[0] + b]
+@inlined
+def _lstm_row(row, past, c, h):
+    i, f, g, o = _quarters(row)
+    _sigmoids(i)
+    _sigmoids(f)
+    _tanhs(g)
+    _sigmoids(o)
+    for j in range(np.uint64(c.size)):
+        c[j] = f[j] * past[j] + i[j] * g[j]
+    for j in range(np.uint64(c.size)):
+        h[j] = o[j] * tanh(c[j])
 
 
 @inlined
-def _lstm_row(row, past, c, head, k, to):
-    """One sample of one step backward; k: the gradient of the cell's state."""
+def _lstm_row_back(row, past, c, head, k, to):
+    """k: the gradient of the cell's state."""
     one, n = c.dtype.type(1), c.size
-    i, f, g, o = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
-    di, df, dg, do = to[:n], to[n : 2 * n], to[2 * n : 3 * n], to[3 * n :]
+    i, f, g, o = _quarters(row)
+    di, df, dg, do = _quarters(to)
     for j in range(np.uint64(n)):
         top, scaled = tanh(c[j]), head[j] * o[j]
         do[j] = scaled * top * (one - o[j])
@@ -161,6 +168,26 @@ def _lstm_row(row, past, c, head, k, to):
         through = k[j] * f[j]
         df[j] = through * past[j] * (one - f[j])
         k[j] = through
+
+
+@jit(contract=True)
+def lstm(pre, hs, cs, hidden, w, w_hr, lengths, reverse, ends):
+    """hidden (T, B, H): the outputs before their projection; no steps where there is none."""
+    span = slice(ends[0], ends[1])
+    for s in range(len(pre)):
+        t, before, after = _step(s, len(pre), reverse)
+        gates, last, out = pre[t, span], hs[before, span], hs[after, span]
+        past, cells = cs[before, span], cs[after, span]
+        _add_product(last, w, gates)
+        tops = hidden[t, span] if len(hidden) else out
+        for b in range(len(gates)):
+            _lstm_row(gates[b], past[b], cells[b], tops[b])
+        if len(hidden):
+            out[:] = pre.dtype.type(0)
+            _add_product(tops, w_hr, out)
+        for b in range(len(gates)):
+            if t >= lengths[ends[0] + b]:
+                out[b], cells[b] = last[b], past[b]
 
 
 @jit(contract=True)
@@ -183,7 +210,7 @@ def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, pro
         for b in range(len(d)):
             place = ends[0] + b
             if t < until[b]:
-                _lstm_row(pre[t, place], cs[before, place], cs[after, place], heads[b], dc[b], d[b])
+                _lstm_row_back(pre[t, place], cs[before, place], cs[after, place], heads[b], dc[b], d[b])
                 dh[b] = zero
             else:
                 d[b] = zero
@@ -192,35 +219,24 @@ def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, pro
         _add_product(d, w, dh)
 
 
-@jit(contract=True)
-def gru(pre, hs, hidden, bias, w, w_new, lengths, reverse, ends):
-    """hidden (T, B, H): the new gate's part from the state, with `bias` (H,). w, w_new: two gates, and the third."""
-    span = slice(ends[0], ends[1])
-    n = hs.shape[2]
-    for s in range(len(pre)):
-        t, before, after = _step(s, len(pre), reverse)
-        gates, part, last, out = pre[t, span], hidden[t, span], hs[before, span], hs[after, span]
-        part[:] = bias
-        _add_product(last, w, gates)
-        _add_product(last, w_new, part)
-        for b in range(len(gates)):
-            row, more, h, to = gates[b], part[b], last[b], out[b]
-            r, z, new = row[:n], row[n : 2 * n], row[2 * n :]
-            _sigmoids(row[: 2 * n])
-            for j in range(np.uint64(n)):
-                new[j] = tanh(new[j] + r[j] * more[j])
-            for j in range(np.uint64(n)):
-                to[j] = new[j] + z[j] * (h[j] - new[j])
-            if t >= lengths[ends[0] + b]:
-                to[:] = h
+@inlined
+def _gru_row(row, more, h, to):
+    """more: the new gate's part from the state."""
+    r, z, new = _thirds(row)
+    _sigmoids(r)
+    _sigmoids(z)
+    for j in range(np.uint64(h.size)):
+        new[j] = tanh(new[j] + r[j] * more[j])
+    for j in range(np.uint64(h.size)):
+        to[j] = new[j] + z[j] * (h[j] - new[j])
 
 
 @inlined
-def _gru_row(row, more, h, head, to, also):
-    """One sample of one step backward; `head` becomes what goes to the state before without a product."""
+def _gru_row_back(row, more, h, head, to, also):
+    """`head` becomes what goes to the state before without a product."""
     one, n = h.dtype.type(1), h.size
-    r, z, new = row[:n], row[n : 2 * n], row[2 * n :]
-    dr, dz, dn, last = to[:n], to[n : 2 * n], to[2 * n :], also[2 * n :]
+    r, z, new = _thirds(row)
+    dr, dz, dn = _thirds(to)
     for j in range(np.uint64(n)):
         dz[j] = head[j] * (h[j] - new[j]) * z[j] * (one - z[j])
         dn[j] = head[j] * (one - z[j]) * (one - new[j] * new[j])
@@ -228,8 +244,25 @@ def _gru_row(row, more, h, head, to, also):
         dr[j] = dn[j] * more[j] * r[j] * (one - r[j])
         head[j] *= z[j]
     also[: 2 * n] = to[: 2 * n]
+    last = also[2 * n :]
     for j in range(np.uint64(n)):
         last[j] = dn[j] * r[j]
+
+
+@jit(contract=True)
+def gru(pre, hs, hidden, bias, w, w_new, lengths, reverse, ends):
+    """hidden (T, B, H): the new gate's part from the state, with `bias` (H,). w, w_new: two gates, and the third."""
+    span = slice(ends[0], ends[1])
+    for s in range(len(pre)):
+        t, before, after = _step(s, len(pre), reverse)
+        gates, part, last, out = pre[t, span], hidden[t, span], hs[before, span], hs[after, span]
+        part[:] = bias
+        _add_product(last, w, gates)
+        _add_product(last, w_new, part)
+        for b in range(len(gates)):
+            _gru_row(gates[b], part[b], last[b], out[b])
+            if t >= lengths[ends[0] + b]:
+                out[b] = last[b]
 
 
 @jit(contract=True)
@@ -245,7 +278,7 @@ def gru_back(pre, hs, hidden, w, lengths, reverse, ends, outer, dh, dpre, dhid):
         for b in range(len(d)):
             place = ends[0] + b
             if t < until[b]:
-                _gru_row(pre[t, place], hidden[t, place], hs[before, place], dh[b], d[b], also[b])
+                _gru_row_back(pre[t, place], hidden[t, place], hs[before, place], dh[b], d[b], also[b])
             else:
                 d[b] = zero
                 also[b] = zero

@@ -7,53 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .jit import jit
-
 
 @cache
-def _loops() -> tuple[Any, Any]:
-    from .rows import inner, total
+def _norms() -> Any:
+    """The compiled loops; to load them loads numba."""
+    from . import norms
 
-    def forward(x, weight, bias, eps, out, mean, var):
-        """x (groups of all samples, channels of a group, places)."""
-        m, channels, places = x.shape
-        for i in range(m):
-            row = x[i].reshape(-1)
-            centre = x.dtype.type(total(row) / row.size)
-            room = out[i].reshape(-1)
-            for j in range(np.uint64(row.size)):
-                room[j] = row[j] - centre
-            spread = x.dtype.type(inner(room, room) / row.size)
-            mean[i], var[i] = centre, spread
-            scale = x.dtype.type(1 / np.sqrt(spread + eps))
-            for c in range(channels):
-                k = (i * channels + c) % len(weight)
-                slope, shift, to = scale * weight[k], bias[k], out[i, c]
-                for j in range(np.uint64(places)):
-                    to[j] = to[j] * slope + shift
-
-    def backward(g, x, weight, eps, mean, var, gx, gw, gb):
-        m, channels, places = x.shape
-        for i in range(m):
-            centre, scale = mean[i], x.dtype.type(1 / np.sqrt(var[i] + eps))
-            plain = times = x.dtype.type(0)
-            for c in range(channels):
-                k = (i * channels + c) % len(weight)
-                whole = total(g[i, c])
-                along = (inner(g[i, c], x[i, c]) - whole * centre) * scale  # with what was normalised
-                gb[k] += whole
-                gw[k] += along
-                plain += whole * weight[k]
-                times += along * weight[k]
-            base = plain / x.dtype.type(channels * places) * scale
-            slope = times / x.dtype.type(channels * places) * scale * scale
-            for c in range(channels):
-                factor = scale * weight[(i * channels + c) % len(weight)]
-                head, row, to = g[i, c], x[i, c], gx[i, c]
-                for j in range(np.uint64(places)):
-                    to[j] = head[j] * factor - (row[j] - centre) * slope - base
-
-    return jit(forward, contract=True), jit(backward, contract=True)
+    return norms
 
 
 class _GroupNorm:
@@ -72,7 +32,7 @@ class _GroupNorm:
         mean, var = np.empty((2, n * groups), x.dtype)
         scale = np.ones(c, x.dtype) if weight is None else np.ascontiguousarray(weight)
         shift = np.zeros(c, x.dtype) if bias is None else np.ascontiguousarray(bias)
-        _loops()[0](rows, scale, shift, x.dtype.type(eps), out, mean, var)
+        _norms().group(rows, scale, shift, x.dtype.type(eps), out, mean, var)
         statistics = mean.reshape(n, groups), var.reshape(n, groups)
         return (out.reshape(x.shape), *statistics), (rows, scale, mean, var)
 
@@ -82,7 +42,7 @@ class _GroupNorm:
         rows, scale, mean, var = residuals
         gx, sums = np.empty_like(rows), np.zeros((2, len(scale)))
         head = np.ascontiguousarray(g[0]).reshape(rows.shape)
-        _loops()[1](head, rows, scale, x.dtype.type(eps), mean, var, gx, sums[0], sums[1])
+        _norms().group_back(head, rows, scale, x.dtype.type(eps), mean, var, gx, sums[0], sums[1])
         to_weight, to_bias = sums.astype(x.dtype)
         return [gx.reshape(x.shape), to_weight if needs[1] else None, to_bias if needs[2] else None]
 

@@ -99,9 +99,11 @@ def rank_environment(outer: Mapping[str, str], settings: Mapping[str, str]) -> d
 
 def settings_of(mpi: Mpiexec, outer: Mapping[str, str]) -> dict[str, str]:
     """Variables that make this family quiet and leave cores to the threads, less those the user has set."""
-    settings = {}
+    settings: dict[str, str] = {}
     if mpi.family == OPEN_MPI:
-        settings["OMPI_MCA_osc"] = "^ucx"  # prints an error about one-sided communication that nobody uses
+        # Of one-sided communication, which nobody uses: the first prints an error, and the second, where it finds no
+        # network of its own, sleeps for a second while MPI starts.
+        settings |= {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_btl": "^ofi"}
         settings["HOME"] = os.path.expanduser("~")  # some containers have none, and Open MPI 5 does not start without
     if mpi.family == INTEL_MPI:
         settings["I_MPI_PIN"] = "0"  # or each rank is pinned to one core, and its threads with it

@@ -64,12 +64,13 @@ class _Tracked(_Affine):
     def __init__(
         self,
         num_features: int | None,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        dtype: Any,
-        bias: bool,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         if not eps > 0.0:
             raise ValueError(f"{type(self).__name__}: eps must be > 0; got {eps}")
@@ -134,19 +135,6 @@ class BatchNorm(_Tracked):
     Buffers: running_mean, running_var (C,), num_batches_tracked (), as in PyTorch's state.
     """
 
-    def __init__(
-        self,
-        num_features: int | None,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        dtype: Any = np.float32,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
-
     def forward(self, x: Tensor) -> Tensor:
         channels = self._check(x, "BatchNorm")
         if not self.training and self.track_running_stats:
@@ -197,7 +185,7 @@ class InstanceNorm(_Tracked):
         *,
         bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim + 1 in self._axes:  # one sample

@@ -22,31 +22,39 @@ _ACTIVATIONS: dict[str, Callable] = {"relu": elementwise.relu, "gelu": activatio
 
 
 class _Layer(Module):
-    """What both kinds of layer do: a residual connection and a norm about each part."""
+    """What both kinds of layer have and do: attentions and a feed-forward part, each with a residual connection, a norm
+    and dropout.
+    """
 
-    batch_first: bool
-    norm_first: bool
+    _attentions: tuple[str, ...]
+    self_attn: MultiHeadAttention
 
-    def _make(
+    def __init__(
         self,
         d_model: int,
-        dim_feedforward: int,
-        dropout: float,
-        activation: Any,
-        layer_norm_eps: float,
-        bias: bool,
-        dtype: Any,
-        parts: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Callable = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        dtype: Any = np.float32,
     ) -> None:
-        """The feed-forward part, and norms and dropout for each of the parts."""
         if not callable(activation) and activation not in _ACTIVATIONS:
             raise ValueError(f"activation {activation!r} is unknown; use 'relu', 'gelu' or a function of a tensor")
+        self.batch_first, self.norm_first = batch_first, norm_first
+        for name in self._attentions:
+            part = MultiHeadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
+            setattr(self, name, part)
         self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        for k in range(1, parts + 1):
+        parts = range(1, len(self._attentions) + 2)
+        for k in parts:
             setattr(self, f"norm{k}", LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype))
-        for k in range(1, parts + 1):
+        for k in parts:
             setattr(self, f"dropout{k}", Dropout(dropout))
         self.activation = activation if callable(activation) else _ACTIVATIONS[activation]
 
@@ -78,22 +86,7 @@ class TransformerEncoderLayer(_Layer):
     batch_first      (B, T, d_model) instead of (T, B, d_model)
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.batch_first, self.norm_first = batch_first, norm_first
-        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self._make(d_model, dim_feedforward, dropout, activation, layer_norm_eps, bias, dtype, 2)
+    _attentions = ("self_attn",)
 
     def forward(
         self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
@@ -109,23 +102,8 @@ class TransformerEncoderLayer(_Layer):
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's results, feed-forward; arguments as in `TransformerEncoderLayer`."""
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.batch_first, self.norm_first = batch_first, norm_first
-        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.multihead_attn = MultiHeadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self._make(d_model, dim_feedforward, dropout, activation, layer_norm_eps, bias, dtype, 3)
+    _attentions = ("self_attn", "multihead_attn")
+    multihead_attn: MultiHeadAttention
 
     def forward(
         self,

@@ -102,8 +102,8 @@ def test_intel_mpi_has_a_section_for_each_host_that_gets_ranks():
 
 def test_settings_of_a_family_yield_to_the_users_own():
     open_mpi, intel = Mpiexec("o", OPEN_MPI, "5"), Mpiexec("i", INTEL_MPI, "2021")
-    assert settings_of(open_mpi, {"HOME": "/"}) == {"OMPI_MCA_osc": "^ucx"}
-    assert settings_of(open_mpi, {"OMPI_MCA_osc": "rdma"}).keys() == {"HOME"}
+    assert settings_of(open_mpi, {"HOME": "/"}) == {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_btl": "^ofi"}
+    assert settings_of(open_mpi, {"OMPI_MCA_osc": "rdma", "OMPI_MCA_btl": "tcp,self"}).keys() == {"HOME"}
     assert settings_of(intel, {}) == {"I_MPI_PIN": "0"}
     assert settings_of(Mpiexec("m", MPICH, "5"), {}) == {}
 

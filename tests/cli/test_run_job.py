@@ -4,31 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from ringtrain.cli.worker import cores
 
+from ..processes import state, until
 from .conftest import LIMIT, clean_environment
 
 pytestmark = pytest.mark.usefixtures("mpi")
-
-
-def running(pid):
-    """Whether a process is there and not merely waiting to be collected."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def until(condition, seconds=30):
-    last = time.monotonic() + seconds
-    while not condition() and time.monotonic() < last:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_arguments_reach_every_rank_untouched(ringtrain, script):
@@ -106,7 +90,7 @@ time.sleep(60)
     assert done.returncode != 0
     assert "ringtrain run: " in done.stderr.splitlines()[-1]
     pids = [int((tmp_path / f"pid{rank}").read_text()) for rank in range(3)]
-    assert until(lambda: not any(map(running, pids)), 10)
+    assert until(lambda: not any(map(state, pids)), 10)
 
 
 def test_threads_are_the_cores_of_the_host_over_its_ranks(ringtrain, script):
@@ -156,12 +140,12 @@ def test_a_signal_ends_every_rank(number, status, script, tmp_path):
     files = [tmp_path / f"pid{rank}" for rank in range(3)]
     assert until(lambda: all(file.exists() and file.read_text() for file in files))
     pids = [int(file.read_text()) for file in files]
-    assert all(map(running, pids))
+    assert all(map(state, pids))
     process.send_signal(number)
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == status
     # Even the launcher's own SIGKILL, which it cannot pass on, ends the ranks.
-    assert until(lambda: not any(map(running, pids)), 15)
+    assert until(lambda: not any(map(state, pids)), 15)
     if number != signal.SIGKILL:
         assert errors.splitlines()[-1] == f"ringtrain run: ended by {number.name}"
         assert "Traceback" not in errors

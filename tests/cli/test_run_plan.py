@@ -20,7 +20,7 @@ FAMILIES = {
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text("")
-    for name in ("OMP_NUM_THREADS", "PYTHONUNBUFFERED", "OMPI_MCA_osc", "I_MPI_PIN"):
+    for name in ("OMP_NUM_THREADS", "PYTHONUNBUFFERED", "OMPI_MCA_osc", "OMPI_MCA_btl", "I_MPI_PIN"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

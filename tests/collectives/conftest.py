@@ -1,5 +1,6 @@
 """Ranks that are threads of one process, so that any number of them can be tested anywhere."""
 
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -7,10 +8,15 @@ from collections import defaultdict, deque
 import numpy as np
 import pytest
 
+from collectives import nccl, shared
+from collectives.arena import Arena
 from collectives.errors import StallError
 from collectives.group import Group
 from collectives.link import Link
 
+from . import fake_cupy
+
+CAPACITY = 64 << 20  # bytes of an arena
 PATIENCE = 30.0  # seconds before a test that hangs fails instead
 
 
@@ -163,6 +169,51 @@ def groups():
     return run_groups
 
 
+@pytest.fixture
+def shared_groups(ranks):
+    """work(group, arena) on n ranks that share memory: the list of results."""
+
+    def run(size, work, **options):
+        arenas = [Arena(CAPACITY) for _ in range(size)]
+
+        def with_group(link):
+            group, arena = Group._unattached(), arenas[link.rank]
+            group._attach(shared.share(link, arena, arenas, crowded=True), range(size))
+            try:
+                return work(group, arena)
+            finally:
+                group._close()
+
+        return ranks(size, with_group, **options)[0]
+
+    return run
+
+
 @pytest.fixture(params=[True, False], ids=["late", "early"])
 def late(request):
     return request.param
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in for CuPy, imported by its name."""
+    modules = fake_cupy.modules()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(nccl._Settings, "wanted", True)
+    return modules["cupy"]
+
+
+@pytest.fixture(params=["nccl", "staged"])
+def gpus(request, groups, cupy):
+    """work(group) on n ranks, with a GPU for each or one for all; at the end the way that data went is checked."""
+
+    def run(n, work, **options):
+        def with_gpu(g):
+            with cupy.cuda.Device(g.rank if request.param == "nccl" else 0):
+                return work(g)
+
+        return groups(n, with_gpu, **options)
+
+    run.way = request.param
+    return run

@@ -1,8 +1,9 @@
 """Every verb at once while the last rank does not come; a program for mpiexec, run by test_fault_grid.py.
 
-    fault_grid.py late|exit|kill|raise|thread|wait|interrupt [mpi|hosts]
+    fault_grid.py late|exit|kill|raise|thread|wait|interrupt [mpi|hosts] [tolerant]
 
-mpi: where the ranks have no shared memory; hosts: nor see each other's processes, as on several hosts.
+mpi: where the ranks have no shared memory; hosts: nor see each other's processes, as on several hosts. tolerant: the
+launcher does not end the job, and is not waited for as long as it might take to.
 
 Each verb has a group and a thread of its own, so that one deadline passes for all of them. Every rank
 that survives checks what it is told and prints "rank R of N: FAULT at K verbs", and for one of the verbs the
@@ -24,7 +25,7 @@ import numpy as np
 from mpi4py import MPI
 
 import collectives as c
-from collectives import mpi_job
+from collectives import farewell, mpi_job
 from collectives.topology import Topology
 
 DEADLINE = 2.0  # seconds that a collective waits for the last rank, where it is to be late
@@ -285,6 +286,9 @@ def files():
 
 
 FAULT, *WHERE = sys.argv[1:]
+if "tolerant" in WHERE:
+    WHERE.remove("tolerant")
+    farewell.LAUNCHER = 1.0
 if WHERE:
     Topology.link = lambda self, base: base
 if WHERE == ["hosts"]:

@@ -14,6 +14,8 @@ import numpy as np
 
 from collectives import shared
 
+from ..processes import state, until
+
 BOUND = 20.0  # seconds for a job that fails at once, start and end of MPI on a busy machine included
 SIZES = (2, 3, 4)
 
@@ -43,6 +45,8 @@ TOLERANT = bool(re.search(r"Open MPI\) ([5-9]|\d\d)", VERSION))
 #: the command that starts ranks, or None
 COMMAND = [PATH, *(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"] if OPEN_MPI else [])]
 COMMAND = COMMAND if PATH else None
+#: for every job; without the second Open MPI sleeps for a second when it starts, see ringtrain/cli/mpiexec.py
+SETTINGS = {"OMP_NUM_THREADS": "1", "OMPI_MCA_btl": "^ofi"}
 RINGTRAIN = [sys.executable, "-m", "ringtrain", "run"]
 
 
@@ -55,7 +59,7 @@ def finished(command, environment=()):
     started = time.monotonic()
     done = subprocess.run(
         command,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment),
+        env=os.environ | SETTINGS | dict(environment),
         capture_output=True,
         text=True,
         timeout=150,
@@ -83,9 +87,4 @@ def compile_kernels():
 def nobody_left(stdout):
     """Whether the processes that the job has named are gone, or soon."""
     pids = re.search(r"^pids([ \d]+)$", stdout, re.MULTILINE)[1].split()
-    deadline = time.monotonic() + BOUND
-    while alive := [pid for pid in pids if os.path.exists(f"/proc/{pid}")]:
-        if time.monotonic() > deadline:
-            return not alive
-        time.sleep(0.05)
-    return True
+    return until(lambda: not any(map(state, pids)), BOUND)

@@ -114,7 +114,7 @@ TOLERANTLY = {"ulfm": ["--with-ft", "ulfm"], "continuous": ["--continuous"]}
 def test_a_rank_that_ends_where_the_launcher_lets_the_others_live(fault, row, way, where):
     # Open MPI ends a job of two when one exits with a status, whatever it has been told.
     sizes = SIZES if fault == "kill" else SIZES[1:]
-    for n, done in at_every_size(lambda n: launch(n, GRID, fault, *where, options=TOLERANTLY[way]), sizes):
+    for n, done in at_every_size(lambda n: launch(n, GRID, fault, *where, "tolerant", options=TOLERANTLY[way]), sizes):
         check_said(done, n, fault, ROWS[row])
         assert done.status != 0
 

@@ -1,4 +1,4 @@
-"""docs/ops.md names every op that there is, and the names in the other columns are there, too."""
+"""docs/ops.md and docs/ops_nn.md name every op that there is, and the names in the other columns are there, too."""
 
 import pytest
 
@@ -6,7 +6,8 @@ import ringtrain as rt
 
 from .pages import code, rows
 
-ROWS = rows("ops.md", "| here | PyTorch | MXNet | what |")
+HEAD = "| here | PyTorch | MXNet | what |"
+ROWS = rows("ops.md", HEAD) + rows("ops_nn.md", HEAD)
 # words that PyTorch uses otherwise: for another op, for pairs of values and indices, for other arguments
 OTHERWISE = {"equal", "gru", "histogram", "lstm", "max", "min", "repeat", "seed", "split", "take", "transpose"}
 HERE = [name for row in ROWS for name in code(row[0])]
@@ -36,7 +37,7 @@ def meant(cell, here):
     return code(cell) if cell not in ("", "-") else [] if cell else [n.removeprefix("nn.") for n in here]
 
 
-def test_every_op_is_on_the_page_once():
+def test_every_op_is_on_a_page_once():
     assert sorted(HERE) == sorted(public())
 
 

@@ -1,4 +1,4 @@
-"""docs/tools.md names every option, subcommand, benchmark and variable that there is, and no other.
+"""docs/tools.md and docs/measuring.md name every option, subcommand, benchmark and variable, and no other.
 
 Its cheap commands run in test_docs.py; of the others, in `console` blocks, the options are looked up.
 """
@@ -16,7 +16,8 @@ from .pages import DOCS, code, rows
 
 ROOT = DOCS.parent
 TEXT = (DOCS / "tools.md").read_text()
-COMMANDS = re.findall(r"^\$ (?:\w+=\S+ )*(ringtrain .*)$", TEXT, re.MULTILINE)
+MEASURING = (DOCS / "measuring.md").read_text()
+COMMANDS = re.findall(r"^\$ (?:\w+=\S+ )*(ringtrain .*)$", TEXT + MEASURING, re.MULTILINE)
 
 
 def test_every_subcommand_is_shown():
@@ -29,7 +30,7 @@ def test_options_of_run():
 
 
 def test_benchmarks():
-    named = [code(row[0])[0] for row in rows("tools.md", "| program | measures | beside |")]
+    named = [code(row[0])[0] for row in rows("measuring.md", "| program | measures | beside |")]
     assert sorted(named) == sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if "__main__" in p.read_text())
     assert set(bench.PROGRAMS) <= set(named)
 

@@ -15,7 +15,7 @@ from ringtrain.backend import get, of
 
 from ..conftest import elsewhere
 from ..stand_in import modules
-from ..stand_in.arrays import traffic
+from ..stand_in.gpus import traffic
 
 
 @pytest.fixture(autouse=True)

@@ -290,8 +290,8 @@ assert mallopt(-3, 4096) and mallopt(-6, 165)  # arrays on pages of their own, a
 
 
 @pytest.mark.skipif(not host.keep_memory(), reason="glibc's allocator is the one that can be told to")
-def test_no_memory_is_used_after_its_time_or_past_its_end(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_no_memory_is_used_after_its_time_or_past_its_end():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     program = [sys.executable, "-X", "faulthandler", "-c", GUARDED + PROGRAM]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -5,45 +5,12 @@ round where NumPy raises, and finds loops for dtypes as CuPy does. What CuPy lea
 place twice, a write through a broadcast view, a kernel on an array of another GPU than the current one.
 """
 
-import threading
 import types
-from collections import Counter
 
 import numpy as np
 
+from .gpus import Device, current, traffic
 from .table import BFLOAT16, DTYPES, LOOPS, SIGNATURES
-
-traffic = Counter()  # "read": times the host waited for values; "put": arrays that went to the GPU
-
-
-class Current(threading.local):
-    device = 0
-
-
-current = Current()
-
-
-class Device:
-    def __init__(self, device=None):
-        self.id = current.device if device is None else int(getattr(device, "id", device))
-
-    def use(self):
-        current.device = self.id
-
-    def __enter__(self):
-        self.before, current.device = current.device, self.id
-        return self
-
-    def __exit__(self, *_):
-        current.device = self.before
-
-    def synchronize(self):
-        traffic["read"] += 1
-
-    def __eq__(self, other):
-        return isinstance(other, Device) and self.id == other.id
-
-    __hash__ = None
 
 
 # --- there and back ---------------------------------------------------------------------------------------
@@ -88,76 +55,8 @@ def put(data, dtype=None, copy=False):
     return device(np.array(data, dtype))
 
 
-# --- ufuncs -----------------------------------------------------------------------------------------------
-def _fits(given, weak, wanted):
-    if np.can_cast(given, wanted):
-        return True
-    return weak is not None and np.result_type(weak(0), wanted) == wanted
-
-
-def _kind(x):
-    """(dtype, the kind of a Python number, which never widens a dtype)."""
-    if type(x) in (bool, int, float):
-        return np.dtype(type(x)), None if type(x) is bool else type(x)
-    if isinstance(x, (np.ndarray, np.generic)):
-        return x.dtype, None
-    raise TypeError(f"Unsupported type {type(x)}")
-
-
-class Ufunc:
-    def __init__(self, name, compute):
-        self.__name__, self.loops, self.compute = name, LOOPS[name], compute
-        self.nin, self.nout = len(self.loops[0][0]), len(self.loops[0][1])
-
-    def __call__(self, *args, out=None, dtype=None, casting="same_kind"):
-        if not self.nin <= len(args) <= self.nin + self.nout:
-            raise TypeError(f"Wrong number of arguments for {self.__name__}")
-        if len(args) > self.nin:
-            args, out = args[: self.nin], args[self.nin]
-        inputs = [host(x) for x in args]
-        given, made = self._loop([_kind(x) for x in inputs], dtype)
-        wide = [np.float32 if t in (BFLOAT16, np.float16) else t for t in given]
-        with np.errstate(all="ignore"):
-            results = self.compute(*(np.asarray(x).astype(t) for x, t in zip(inputs, wide, strict=True)))
-        results = results if self.nout > 1 else (results,)
-        if out is not None:
-            target = host(out)
-            if not np.can_cast(made[0], target.dtype, casting):
-                raise TypeError(f"output (typecode '{made[0]}') could not be coerced to '{target.dtype}'")
-            target[...] = results[0].astype(made[0]).astype(target.dtype)
-            return out
-        outs = tuple(device(np.asarray(r).astype(t)) for r, t in zip(results, made, strict=True))
-        return outs if self.nout > 1 else outs[0]
-
-    def _loop(self, kinds, dtype):
-        """The first loop that takes these; arrays decide, unless all are numbers or a number's kind is above theirs."""
-        order = {"b": 0, "i": 1, "u": 1, "f": 2, "V": 2, "c": 3}
-        strong = [order[t.kind] for t, weak in kinds if weak is None]
-        weaker = [order[t.kind] for t, weak in kinds if weak is not None]
-        if not strong or (weaker and max(weaker) > max(strong)):
-            kinds = [(t, None) for t, _ in kinds]
-        for given, made in self.loops:
-            if dtype is not None and made[0] == dtype:
-                return given, made
-            if dtype is None and all(_fits(t, weak, want) for (t, weak), want in zip(kinds, given, strict=True)):
-                return given, made
-        raise TypeError(f"Wrong type ({[t.name for t, _ in kinds]}) of arguments for {self.__name__}")
-
-    def at(self, a, indices, b):
-        scatter(a, indices, b, self.__name__)
-
-
-_UFUNCS = {}
-
-
-def ufunc(name, compute=None):
-    if name not in _UFUNCS:
-        _UFUNCS[name] = Ufunc(name, compute or getattr(np, name))
-    return _UFUNCS[name]
-
-
 # --- indices ----------------------------------------------------------------------------------------------
-def _index(shape, key):
+def wrapped(shape, key):
     """An index for NumPy: arrays on the host, Ellipsis last, and numbers beyond an axis wrapped round it."""
     parts = [np.asarray(k) if isinstance(k, list) else host(k) if isinstance(k, ndarray) else k for k in
              (key if isinstance(key, tuple) else (key,))]  # fmt: skip
@@ -181,23 +80,6 @@ def _index(shape, key):
     return tuple(out) if advanced or Ellipsis in out else (*out, Ellipsis), advanced
 
 
-_SCATTERS = {
-    "add": (np.add.at, "iILQefd"),
-    "maximum": (np.maximum.at, "iILQfd"),
-    "minimum": (np.minimum.at, "iILQfd"),
-}
-
-
-def scatter(a, key, value, name):
-    """cupyx.scatter_add and its kin."""
-    index, advanced = _index(a.shape, key)
-    memory, values = host(a), host(value) if isinstance(value, ndarray) else np.asarray(value, a.dtype)
-    at, able = _SCATTERS[name]
-    if advanced and memory.dtype.char not in able:
-        raise TypeError(f"cupy.{name}.at does not support {memory.dtype}")
-    at(memory, index, values.astype(a.dtype))
-
-
 # --- the array --------------------------------------------------------------------------------------------
 class ndarray:
     __slots__ = ("_device", "_memory", "base")
@@ -213,6 +95,8 @@ class ndarray:
     def __array_ufunc__(self, function, method, *inputs, **kwargs):
         if method != "__call__" or function.__name__ not in LOOPS:
             return NotImplemented
+        from .ufuncs import ufunc
+
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
         return ufunc(function.__name__)(*inputs, **kwargs)
@@ -283,11 +167,11 @@ class ndarray:
 
     # --- indices
     def __getitem__(self, key):
-        index, advanced = _index(self.shape, key)
+        index, advanced = wrapped(self.shape, key)
         return device(host(self)[index], None if advanced else self)
 
     def __setitem__(self, key, value):
-        index, advanced = _index(self.shape, key)
+        index, advanced = wrapped(self.shape, key)
         values = host(value) if isinstance(value, ndarray) else np.asarray(value).astype(self.dtype)
         if not advanced:
             if not isinstance(value, ndarray) and values.ndim:
@@ -347,49 +231,4 @@ for _name in (row.removeprefix("ndarray.") for row in SIGNATURES if row.startswi
         setattr(ndarray, _name, _method(_name))
 
 
-def _operator(function, reflected=False):
-    def operator(self, other):
-        if getattr(other, "__array_ufunc__", self) is None:
-            return NotImplemented
-        return ufunc(function)(other, self) if reflected else ufunc(function)(self, other)
-
-    return operator
-
-
-def _in_place(function):
-    return lambda self, other: ufunc(function)(self, other, self)
-
-
-_BINARY = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "true_divide",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-    "pow": "power",
-    "and": "bitwise_and",
-    "or": "bitwise_or",
-    "xor": "bitwise_xor",
-    "lshift": "left_shift",
-    "rshift": "right_shift",
-}
-for _short, _long in _BINARY.items():
-    setattr(ndarray, f"__{_short}__", _operator(_long))
-    setattr(ndarray, f"__r{_short}__", _operator(_long, reflected=True))
-    setattr(ndarray, f"__i{_short}__", _in_place(_long))
-_COMPARE = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-for _short, _long in _COMPARE.items():
-    setattr(ndarray, f"__{_short}__", _operator(_long))
-for _short, _long in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
-    setattr(ndarray, f"__{_short}__", lambda self, _long=_long: ufunc(_long)(self))
-
-
-def _matmul(a, b):
-    from .modules import cupy
-
-    return NotImplemented if getattr(b, "__array_ufunc__", a) is None else cupy.matmul(a, b)
-
-
-ndarray.__matmul__ = _matmul
-ndarray.__module__ = "cupy"
+ndarray.__module__ = "cupy"  # whose operators `ufuncs` adds

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from . import arrays
-from .arrays import BFLOAT16, Device, current, device, host, ndarray, put, ufunc
-from .table import LOOPS, SIGNATURES
+from .arrays import device, host, ndarray, put
+from .gpus import Device, current
+from .table import BFLOAT16, LOOPS, SIGNATURES
+from .ufuncs import scatter, ufunc
 
 MODULES = ("cupy", "cupy.cuda", "cupy.linalg", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
 _ARRAYS = {"a", "x", "x1", "ar", "ary", "arr", "array", "m", "A", "M", "v", "condition"}  # parameters that are one
@@ -202,9 +203,9 @@ cupyx = _module(
     "cupyx",
     scipy=scipy,
     errstate=_errstate,
-    scatter_add=lambda a, slices, value: arrays.scatter(a, slices, value, "add"),
-    scatter_max=lambda a, slices, value: arrays.scatter(a, slices, value, "maximum"),
-    scatter_min=lambda a, slices, value: arrays.scatter(a, slices, value, "minimum"),
+    scatter_add=lambda a, slices, value: scatter(a, slices, value, "add"),
+    scatter_max=lambda a, slices, value: scatter(a, slices, value, "maximum"),
+    scatter_min=lambda a, slices, value: scatter(a, slices, value, "minimum"),
 )
 
 
