@@ -88,9 +88,10 @@ def _mish(xp: Any, x: Any) -> Any:
 
 
 def _mish_vjp(xp: Any, g: Any, x: Any) -> Any:
-    u = xp.exp(xp.minimum(x, 20.0))
+    t = xp.minimum(x, 20.0)
+    u = xp.exp(t)
     n = u * (u + 2.0)
-    return g * (n + x * (u * (u + 1.0) * 4.0) / (n + 2.0)) / (n + 2.0)
+    return g * (n + t * (u * (u + 1.0) * 4.0) / (n + 2.0)) / (n + 2.0)
 
 
 mish = _activation("mish", _mish, _mish_vjp, "x tanh(softplus(x)) (Misra 2019).")
@@ -195,9 +196,9 @@ softshrink = _activation(
 )
 threshold = _activation(
     "threshold",
-    lambda xp, x, *, threshold, value: xp.where(x > threshold, x, value),
-    lambda xp, g, x, threshold: xp.where(x > threshold, g, 0.0),
-    "x where it is above `threshold`, else `value`; the gradient at the threshold is 0.",
+    lambda xp, x, *, threshold, value: xp.where(x <= threshold, value, x),
+    lambda xp, g, x, threshold: xp.where(x <= threshold, 0.0, g),
+    "x where it is above `threshold`, else `value`; the gradient at the threshold is 0. nan stays.",
 )
 
 

@@ -137,6 +137,8 @@ def test_indices_of_triangles(k, m):
 
 def test_whole_numbers_and_half_precision_of_linear_algebra():
     whole = rt.from_numpy(np.array([[2, 1], [1, 3]]))
+    powers = rt.linalg.vander(rt.from_numpy(np.array([5, 6], np.uint8)), 5)
+    assert powers.dtype == np.int64 and powers.tolist() == np.vander([5, 6], 5).tolist()  # 6^4 is no uint8
     for f in (rt.linalg.matrix_exp, rt.linalg.pinv, rt.cov, rt.corrcoef):
         assert f(whole).dtype == np.float64
     half = rt.from_numpy(np.array([[2.0, 1.0], [1.0, 3.0]], np.float16))
