@@ -67,6 +67,8 @@ def arange(
     start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
 ) -> Tensor:
     """start, start + step, ... below stop; one argument counts from 0. Of integers int64, else float32."""
+    if step == 0:
+        raise ValueError("arange: the step is 0")
     first, end = (0, start) if stop is None else (start, stop)
     if dtype is None:
         whole = all(isinstance(v, (int, np.integer)) for v in (first, end, step))

@@ -32,6 +32,8 @@ def matrix_rank(x: Tensor, rcond: float | None = None) -> Tensor:
 
 
 def _rank(values: Tensor, least: float) -> Tensor:
+    if not values.shape[-1]:
+        return count_nonzero(values, axis=-1)
     return count_nonzero(values > max(values, axis=-1, keepdims=True) * least, axis=-1)
 
 

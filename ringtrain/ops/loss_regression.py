@@ -26,6 +26,8 @@ def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 def huber_loss(prediction: Tensor, target: Any, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """Half the square up to |difference| = delta, then a straight line (Huber 1964). Shapes must agree."""
+    if delta <= 0:
+        raise ValueError(f"huber_loss: delta is > 0; got {delta}")
     target = same_shape("huber_loss", prediction, target)
     distance = absolute(prediction - target)
     return reduced(where(distance <= delta, square(distance) * 0.5, distance * delta - 0.5 * delta**2), reduction)
@@ -75,7 +77,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log(v) + (prediction - target)^2 / v) / 2 of a normal with variance v; target and variance broadcast.
 
-    A variance of the prediction's shape but for its last axis is one for each row, as in PyTorch. The variance is held above eps, outside the graph. full: with the constant log(2 pi) / 2.
+    A variance of the prediction's shape but for its last axis is one for each row, as in PyTorch. It is held above eps,
+    outside the graph. full: with the constant log(2 pi) / 2.
     """
     if prediction.ndim and getattr(var, "shape", ()) == prediction.shape[:-1] != ():
         var = var[..., None]

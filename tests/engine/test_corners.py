@@ -1,0 +1,99 @@
+"""Tensors of no axes and of no elements, Python numbers, nan and booleans, where ops might forget them."""
+
+import math
+
+import numpy as np
+import pytest
+
+import ringtrain as rt
+from ringtrain import nn
+
+REDUCTIONS = ["sum", "mean", "prod", "max", "min", "var", "std", "norm", "logsumexp", "nansum", "nanmean", "median"]
+
+
+@pytest.mark.parametrize("axis", [0, -1, (0,), ()])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_number_is_reduced_over_its_one_element(name, axis):
+    """As PyTorch's and NumPy's reductions, with gradients, and the same without values."""
+    for keepdims in (False, True):
+        x = rt.from_numpy(np.array(-3.5)).requires_grad_()
+        y = getattr(rt, name)(x, axis=axis, keepdims=keepdims)
+        spread = name in ("var", "std")
+        size = abs(x.item()) if name == "norm" else x.item()
+        assert y.shape == () and y.item() == pytest.approx(0 if spread else size, rel=1e-15)
+        assert rt.grad(y, x).item() == pytest.approx(0 if spread else size / x.item(), rel=1e-15)
+        if name not in ("nansum", "nanmean", "median"):
+            meta = getattr(rt, name)(rt.zeros((), device="meta"), axis=axis, keepdims=keepdims)
+            assert meta.shape == ()
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_number_is_counted_and_run_over(axis):
+    x = rt.from_numpy(np.array(-3.5)).requires_grad_()
+    for f in (rt.argmax, rt.argmin):
+        assert f(x, axis=axis).shape == () and f(x, axis=axis).item() == 0
+    assert rt.all(x, axis=axis).item() and rt.any(x, axis=axis).item() and rt.count_nonzero(x, axis).item() == 1
+    for f in (rt.cumsum, rt.cumprod):
+        y = f(x, axis=axis)
+        assert y.shape == () and y.item() == -3.5 and rt.grad(y, x).item() == 1
+        assert f(rt.zeros((), device="meta"), axis=axis).shape == ()
+    assert rt.cumsum(rt.from_numpy(np.array(3, np.int8)), axis=axis).dtype == np.int64
+
+
+@pytest.mark.parametrize("shape", [(5, 0), (0, 5), (2, 0, 3), (0,)])
+def test_softmax_of_no_elements(shape):
+    x = rt.zeros(shape).requires_grad_()
+    for f in (rt.softmax, rt.log_softmax, nn.softmin):
+        for axis in range(len(shape)):
+            y = f(x, axis)
+            assert y.shape == shape and rt.grad(y.sum(), x).shape == shape
+
+
+def test_sums_of_exponentials_of_nothing():
+    """log(0), as in PyTorch."""
+    x = rt.zeros((3, 0, 2)).requires_grad_()
+    assert rt.logsumexp(x, 1).tolist() == [[-math.inf] * 2] * 3
+    assert rt.logsumexp(x, 0).shape == (0, 2) and rt.logsumexp(rt.zeros(0)).item() == -math.inf
+    assert rt.grad(rt.logsumexp(x, 1).sum(), x).shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3), (2, 3, 0)])
+def test_the_rank_of_nothing_is_0(shape):
+    rank = rt.linalg.matrix_rank(rt.zeros(shape))
+    assert rank.shape == shape[:-2] and rank.dtype == np.int64 and not rank.numpy().any()
+
+
+def test_ops_of_two_python_numbers():
+    for made, value, dtype in [
+        (rt.add(1, 2), 3, np.int64),
+        (rt.divide(1, 2), 0.5, np.float64),
+        (rt.power(2, 3), 8, np.int64),
+        (rt.maximum(1.5, 2), 2, np.float64),
+        (rt.greater(2, 1), True, np.bool_),
+        (rt.negative(2), -2, np.int64),
+        (rt.square(1.5), 2.25, np.float64),
+        (rt.absolute(-2), 2, np.int64),
+    ]:
+        assert made.shape == () and made.dtype == dtype and made.item() == value
+
+
+@pytest.mark.parametrize("f", [rt.lgamma, rt.digamma, *(lambda x, n=n: rt.polygamma(n, x) for n in (1, 2, 3))])
+def test_gammas_of_nan(f):
+    """It stays where it is, and hinders no other element."""
+    values = np.array([2.5, math.nan, 0.3, 12.0])
+    x = rt.from_numpy(values).requires_grad_()
+    y = f(x)
+    (slope,) = rt.grad([y.sum()], [x])
+    alone = rt.from_numpy(values[[0, 2, 3]]).requires_grad_()
+    (want,) = rt.grad([f(alone).sum()], [alone])
+    for found, other in ((y.detach(), f(alone).detach()), (slope, want)):
+        assert np.isnan(found.numpy()).tolist() == [False, True, False, False]
+        np.testing.assert_array_equal(found.numpy()[[0, 2, 3]], other.numpy())
+
+
+def test_booleans_and_unsigned_numbers_have_differences():
+    x = rt.tensor([True, False, False, True])
+    assert rt.diff(x).tolist() == [True, False, True] and rt.diff(x, 2).tolist() == [True, True]
+    assert rt.isclose(x, rt.tensor([True, True, False, False])).tolist() == [True, False, True, False]
+    small = [rt.from_numpy(np.array(v, np.uint8)) for v in ([1, 2, 9], [2, 1, 9])]
+    assert rt.isclose(*small, rtol=0.0, atol=1.0).all().item() and rt.isclose(small[0], 9).tolist() == [0, 0, 1]
