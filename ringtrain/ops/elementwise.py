@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import settled
-from ..tensor import Tensor, describe
+from ..tensor import Tensor, beside, describe
 from .define import binary, op, pointwise, register, special, unary, widely
 
 # --- arithmetic -------------------------------------------------------------------------------------------
@@ -179,12 +179,15 @@ _clip = op(
 )
 
 
-def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """x held between two numbers; None leaves a side open. The gradient passes at the bounds (as in PyTorch)."""
+def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    """x held between two numbers, or between tensors or arrays that broadcast; None leaves a side open. The upper bound
+    wins where they cross. The gradient is x's at the bounds, a bound's beyond it (as in PyTorch)."""
     if low is None and high is None:
         raise ValueError("clip needs a lower bound, an upper bound, or both")
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        raise TypeError("clip: the bounds are numbers; between tensors use rt.maximum and rt.minimum")
+    if hasattr(low, "shape") or hasattr(high, "shape"):
+        low, high = beside(x, low), beside(x, high)
+        held = x if low is None else where(logical_or(x < low, isnan(low)), low, x)
+        return held if high is None else where(logical_or(held > high, isnan(high)), high, held)
     return _clip(x, low=low, high=high)
 
 

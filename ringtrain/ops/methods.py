@@ -94,6 +94,7 @@ def bind() -> None:
         setattr(Tensor, f"__i{name}__", _in_place(f"i{name}", _BINARY[name]))
     methods: dict[str, Callable] = {
         "__neg__": elementwise.negative,
+        "__pos__": lambda x: x,
         "__abs__": elementwise.absolute,
         "__invert__": elementwise.invert,
         "__getitem__": index.getitem,

@@ -17,7 +17,7 @@ from .define import op, widely
 from .elementwise import not_equal
 from .index import take_along_axis
 from .reduce import again, kept, prod, summed_dtype
-from .shape import axis_of
+from .shape import axis_of, concatenate
 
 
 def _slices(axis: int, ndim: int) -> Callable[[Any, Any], tuple]:
@@ -104,9 +104,14 @@ def cummin(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 # --- differences ------------------------------------------------------------------------------------------
-def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
-    """x[1:] - x[:-1] along `axis`, n times over; of booleans whether the two differ."""
+def diff(x: Tensor, n: int = 1, axis: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+    """x[1:] - x[:-1] along `axis`, n times over; of booleans whether the two differ.
+
+    prepend, append  what comes before and after x along `axis`
+    """
     a = axis_of(axis, x.ndim, "diff")
+    if prepend is not None or append is not None:
+        x = concatenate([t for t in (prepend, x, append) if t is not None], a)
     if n < 0:
         raise ValueError(f"diff: n is >= 0; got {n}")
     at = _slices(a, x.ndim)

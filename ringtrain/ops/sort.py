@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,20 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tenso
 _BETWEEN = {
     "linear": lambda t: t,
     "lower": lambda t: 0.0,
-    "higher": lambda t: float(t > 0),
-    "nearest": lambda t: float(t > 0.5),
+    "higher": lambda t: 1.0 * (t > 0),
+    "nearest": lambda t: 1.0 * (t > 0.5),
     "midpoint": lambda t: 0.5 * (t > 0),
-}
+}  # of a number or a tensor
+
+
+def parts_of(q: Any, method: str, name: str) -> tuple[np.ndarray, Callable]:
+    """(q as an array () or (k,), how much of the element above counts) of a quantile."""
+    parts = np.asarray(raw(q), np.float64)
+    if parts.ndim > 1 or not ((parts >= 0) & (parts <= 1)).all():
+        raise ValueError(f"{name}: q is one number or a row of them in 0 .. 1; got {parts.tolist()}")
+    if method not in _BETWEEN:
+        raise ValueError(f"{name}: method {method!r} is unknown; use {', '.join(map(repr, _BETWEEN))}")
+    return parts, _BETWEEN[method]
 
 
 def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
@@ -92,11 +103,7 @@ def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, metho
     q       a number, or several: then the result has an axis for them in front
     method  between two elements: "linear", "lower", "higher", "nearest" (of two as near the lower) or "midpoint"
     """
-    parts = np.asarray(raw(q), np.float64)
-    if parts.ndim > 1 or not ((parts >= 0) & (parts <= 1)).all():
-        raise ValueError(f"quantile: q is one number or a row of them in 0 .. 1; got {parts.tolist()}")
-    if method not in _BETWEEN:
-        raise ValueError(f"quantile: method {method!r} is unknown; use {', '.join(map(repr, _BETWEEN))}")
+    parts, between = parts_of(q, method, "quantile")
     axes = axes_of(axis, x.ndim)
     rest = [i for i in range(x.ndim) if i not in axes]
     count = math.prod(x.shape[a] for a in axes)
@@ -109,7 +116,7 @@ def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, metho
     for part in parts.reshape(-1).tolist():
         place = part * (count - 1)
         low = math.floor(place)
-        t = _BETWEEN[method](place - low)
+        t = between(place - low)
         value = ordered[..., low]
         if t:
             value = value + (ordered[..., low + 1] - value) * t
@@ -157,6 +164,8 @@ def searchsorted(x: Any, values: Any, side: str = "left") -> Tensor:
     array, wanted = _values(x, "searchsorted"), raw(values)
     if isinstance(wanted, MetaArray):
         return wrap(MetaArray(wanted.shape, np.int64))
+    if array.ndim != 1:
+        raise ValueError(f"searchsorted wants a sorted x (n,); got {array.shape}")
     xp = backends.of(array).xp
     return wrap(xp.asarray(xp.searchsorted(array, xp.asarray(wanted), side=side)))
 

@@ -97,3 +97,48 @@ def test_booleans_and_unsigned_numbers_have_differences():
     assert rt.isclose(x, rt.tensor([True, True, False, False])).tolist() == [True, False, True, False]
     small = [rt.from_numpy(np.array(v, np.uint8)) for v in ([1, 2, 9], [2, 1, 9])]
     assert rt.isclose(*small, rtol=0.0, atol=1.0).all().item() and rt.isclose(small[0], 9).tolist() == [0, 0, 1]
+
+
+def test_bounds_that_meet_cross_or_are_nan():
+    """The upper one wins, and nan, as in NumPy; at a bound the gradient is x's, as in PyTorch."""
+    x, low, high = (
+        rt.from_numpy(np.array(v)).requires_grad_()
+        for v in (
+            [0.0, 2.0, 1.0, 5.0, math.nan, 0.0, 1.0],
+            [1.0, 2.0, 3.0, 0.0, 0.0, math.nan, 0.0],
+            [4.0, 2.0, 2.0] + [4.0] * 3 + [math.nan],
+        )
+    )
+    y = rt.clip(x, low, high)
+    np.testing.assert_array_equal(y.detach().numpy(), np.clip(*(t.detach().numpy() for t in (x, low, high))))
+    to_x, to_low, to_high = (g.tolist() for g in rt.grad(y.sum(), [x, low, high]))
+    assert to_x[:5] == [0, 1, 0, 0, 1] and to_low[:5] == [1, 0, 0, 0, 0] and to_high[:5] == [0, 0, 1, 1, 0]
+    assert rt.clip(x.detach(), np.zeros(7), 1.0).tolist()[:4] == x.clamp(0.0, np.ones(7)).tolist()[:4] == [0, 1, 1, 1]
+
+
+def test_another_dtype_or_device_for_what_is_like_a_tensor():
+    x = rt.zeros((2, 3), np.int32)
+    for f in (rt.zeros_like, rt.ones_like, rt.rand_like, rt.randn_like, lambda x, **o: rt.full_like(x, 0.5, **o)):
+        made = f(x, dtype=np.float64)
+        assert made.shape == (2, 3) and made.dtype == np.float64
+        assert f(x, dtype=np.float32, device="meta").device == "meta"
+    assert rt.full_like(x, 0.5, dtype=np.float64).tolist() == [[0.5] * 3] * 2 and rt.ones_like(x).dtype == np.int32
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("how", "ufunc"), [("sum", np.add), ("prod", np.multiply), ("amax", np.maximum), ("amin", np.minimum)]
+)
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8])
+def test_scattered_whole_numbers(dtype, how, ufunc, own, rng):
+    x, source, index = (
+        rng.integers(0, 5, 4).astype(dtype),
+        rng.integers(0, 5, 5).astype(dtype),
+        np.array([3, 0, 3, 1, 3]),
+    )
+    want = x.copy()
+    if not own:
+        want[index] = {"sum": 0, "prod": 1, "amax": np.iinfo(dtype).min, "amin": np.iinfo(dtype).max}[how]
+    ufunc.at(want, index, source)
+    found = rt.scatter_reduce(rt.from_numpy(x), 0, index, rt.from_numpy(source), how, own)
+    assert found.dtype == dtype and found.tolist() == want.tolist()
