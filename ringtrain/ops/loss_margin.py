@@ -135,6 +135,8 @@ def multilabel_margin_loss(scores: Tensor, target: Any, reduction: str = "mean")
     scores (N, C) or (C,); target, of that shape, has a sample's labels in front, ended by -1.
     """
     same_shape("multilabel_margin_loss", scores, target)
+    if scores.ndim not in (1, 2):
+        raise ValueError(f"multilabel_margin_loss wants scores (N, C) or (C,); got {scores.shape}")
     if scores.ndim == 1:
         out = multilabel_margin_loss(scores[None], raw(target)[None], reduction)
         return out[0] if reduction == "none" else out

@@ -17,7 +17,7 @@ from .define import op, widely
 from .elementwise import not_equal
 from .index import take_along_axis
 from .reduce import again, kept, prod, summed_dtype
-from .shape import axis_of, concatenate
+from .shape import axis_of, concatenate, of_numbers
 
 
 def _slices(axis: int, ndim: int) -> Callable[[Any, Any], tuple]:
@@ -91,12 +91,14 @@ _running = {
 }
 
 
+@of_numbers
 def cummax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the largest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummax"](x, axis=axis_of(axis, x.ndim, "cummax"))
     return take_along_axis(x, index, axis, checked=True), index
 
 
+@of_numbers
 def cummin(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the smallest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummin"](x, axis=axis_of(axis, x.ndim, "cummin"))
@@ -110,7 +112,7 @@ def diff(x: Tensor, n: int = 1, axis: int = -1, prepend: Tensor | None = None, a
     prepend, append  what comes before and after x along `axis`
     """
     a = axis_of(axis, x.ndim, "diff")
-    if prepend is not None or append is not None:
+    if n and (prepend is not None or append is not None):
         x = concatenate([t for t in (prepend, x, append) if t is not None], a)
     if n < 0:
         raise ValueError(f"diff: n is >= 0; got {n}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -54,6 +55,19 @@ def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """x in another shape; one length may be -1. A view where the memory allows, else a copy."""
     out = _reshape(x, shape=(int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape))
     return _viewing(out, x) if _is_view(out._data, raw(x)) else out
+
+
+def of_numbers(function: Callable) -> Callable:
+    """A function along an axis of a tensor that takes a number () for the only element of that axis, as in PyTorch."""
+
+    @functools.wraps(function)
+    def inside(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if x.shape:
+            return function(x, *args, **kwargs)
+        outs = function(reshape(x, (1,)), *args, **kwargs)
+        return tuple([reshape(out, ()) for out in outs]) if isinstance(outs, tuple) else reshape(outs, ())
+
+    return inside
 
 
 def ravel(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from .define import op
 from .elementwise import isnan, where
 from .index import take_along_axis
 from .reduce import Axis, any, axes_of, kept, ordered
-from .shape import axis_of, reshape, stack
+from .shape import axis_of, of_numbers, reshape, stack
 
 
 def _argsort(xp: Any, x: Any, *, axis: int, descending: bool) -> Any:
@@ -44,11 +44,13 @@ def _by_keys(xp: Any, x: Any, axis: int, descending: bool) -> Any:
 _order = op("argsort", _argsort, shape=lambda x, **_: MetaArray(x.shape, np.int64))
 
 
+@of_numbers
 def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     """The indices that sort x along `axis`, int64: stable, nan counts as largest."""
     return _order(x, axis=axis_of(axis, x.ndim, "argsort"), descending=descending)
 
 
+@of_numbers
 def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     """x in ascending order along `axis`; nan counts as largest. `argsort` has the indices."""
     return take_along_axis(x, argsort(x, axis, descending), axis, checked=True)
@@ -68,6 +70,7 @@ _first = op(
 )
 
 
+@of_numbers
 def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """(values, indices) of the k largest along `axis`, or the k smallest, in order; of equals the first come first."""
     a = axis_of(axis, x.ndim, "topk")
@@ -173,6 +176,8 @@ def searchsorted(x: Any, values: Any, side: str = "left") -> Tensor:
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The indices of the elements that are not 0, one tensor for each axis: x[nonzero(x)] are those elements."""
     array = _values(x, "nonzero")
+    if not array.shape:
+        raise ValueError("nonzero: a number has no axes to give indices of; see argwhere")
     return tuple(map(wrap, array.nonzero()))
 
 

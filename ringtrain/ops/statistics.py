@@ -14,7 +14,7 @@ from .elementwise import clip, floor, isnan, logaddexp, logical_not, minimum, sq
 from .index import take_along_axis
 from .linalg import matmul
 from .reduce import Axis, axes_of, kept, sum
-from .shape import axis_of, concatenate, expand_dims, reshape, squeeze, stack, transpose
+from .shape import axis_of, concatenate, expand_dims, of_numbers, reshape, squeeze, stack, transpose
 from .sort import argsort, parts_of, sort
 
 
@@ -69,6 +69,7 @@ def _variables(x: Tensor, rowvar: bool, name: str) -> Tensor:
 
 
 # --- order ------------------------------------------------------------------------------------------------
+@of_numbers
 def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """(values, indices) of the k-th smallest along `axis`, k = 1 the smallest; of equals the first come first."""
     a = axis_of(axis, x.ndim, "kthvalue")
@@ -107,6 +108,7 @@ def nanmedian(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 # --- running sums, integrals ------------------------------------------------------------------------------
+@of_numbers
 @composed_widely
 def logcumsumexp(x: Tensor, axis: int = -1) -> Tensor:
     """log(cumsum(exp(x))) along an axis, without overflow."""

@@ -40,6 +40,20 @@ def test_a_number_is_counted_and_run_over(axis):
     assert rt.cumsum(rt.from_numpy(np.array(3, np.int8)), axis=axis).dtype == np.int64
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_number_is_in_order(axis):
+    x = rt.from_numpy(np.array(-3.5)).requires_grad_()
+    for f in (rt.topk, rt.kthvalue, lambda x, _, axis: rt.cummax(x, axis), lambda x, _, axis: rt.cummin(x, axis)):
+        value, index = f(x, 1, axis)
+        assert value.shape == index.shape == () and value.item() == -3.5 and index.item() == 0
+        assert rt.grad(value, x).item() == 1
+    assert rt.sort(x, axis).item() == rt.logcumsumexp(x, axis).item() == x.sort().item() == -3.5
+    assert rt.argsort(x, axis, descending=True).item() == 0 and rt.grad(rt.logcumsumexp(x, axis), x).item() == 1
+    for f in (rt.sort, rt.argsort, rt.logcumsumexp, rt.cummax):
+        with pytest.raises(ValueError, match="axis 1 does not exist"):
+            f(x, 1)
+
+
 @pytest.mark.parametrize("shape", [(5, 0), (0, 5), (2, 0, 3), (0,)])
 def test_softmax_of_no_elements(shape):
     x = rt.zeros(shape).requires_grad_()
@@ -95,6 +109,8 @@ def test_booleans_and_unsigned_numbers_have_differences():
     x = rt.tensor([True, False, False, True])
     assert rt.diff(x).tolist() == [True, False, True] and rt.diff(x, 2).tolist() == [True, True]
     assert rt.isclose(x, rt.tensor([True, True, False, False])).tolist() == [True, False, True, False]
+    one = rt.ones(1)
+    assert rt.diff(one, 0, prepend=one).tolist() == [1]  # NumPy joins for n > 0
     small = [rt.from_numpy(np.array(v, np.uint8)) for v in ([1, 2, 9], [2, 1, 9])]
     assert rt.isclose(*small, rtol=0.0, atol=1.0).all().item() and rt.isclose(small[0], 9).tolist() == [0, 0, 1]
 

@@ -39,6 +39,8 @@ MISTAKES = [
     (lambda: rt.zeros(2, 3), TypeError, r"a shape is one argument, \(2, 3, \.\.\.\); here 3 stands where"),
     (lambda: rt.randint(0, 9, 2, 3), TypeError, r"a shape is one argument, \(2, 3, \.\.\.\)"),
     (lambda: rt.broadcast_to(f32(2, 3), (2, 4)), ValueError, r"broadcast_to: .*float32\[2, 3\]"),
+    (lambda: rt.nn.multilabel_margin_loss(f32(), np.array(0)), ValueError, r"\(N, C\) or \(C,\); got \(\)"),
+    (lambda: rt.nonzero(f32()), ValueError, r"nonzero: a number has no axes.*argwhere"),
     (lambda: rt.sum(f32(), axis=1), ValueError, r"sum: axis 1 does not exist.*float32\[\]"),
     (lambda: rt.argmax(f32(), axis=(0, 1)), ValueError, r"argmax: axis 1 does not exist"),
     (lambda: rt.cumsum(f32(), axis=1), ValueError, r"cumsum: axis 1 does not exist"),
