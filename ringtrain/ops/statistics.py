@@ -47,6 +47,10 @@ def _weights(x: Tensor, given: Any, what: str) -> Tensor:
     weights = given if isinstance(given, Tensor) else wrap(x.backend.asarray(given))
     if weights.shape != x.shape[1:]:
         raise ValueError(f"cov: {what} are {x.shape[1:]}, one for each value of a variable; got {weights.shape}")
+    if what == "fweights" and weights.dtype.kind not in "iu":
+        raise TypeError(f"cov: fweights are counts, integers; got {weights.dtype}")
+    if not x.backend.abstract and bool((weights._data < 0).any()):
+        raise ValueError(f"cov: {what} are >= 0")
     return weights.astype(x.dtype)
 
 
