@@ -122,11 +122,10 @@ def t(x: Tensor) -> Tensor:
     return shape.transpose(x)
 
 
-def expand(x: Tensor, *lengths: Any) -> Tensor:
-    """`broadcast_to` a shape, in which -1 leaves a length as it is; it may be given length by length."""
-    wanted = lengths[0] if len(lengths) == 1 and not isinstance(lengths[0], (int, np.integer)) else lengths
-    new = len(wanted) - x.ndim
-    return shape.broadcast_to(x, [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(wanted)])
+def expand(x: Tensor, lengths: Any) -> Tensor:
+    """`broadcast_to` a shape, in which -1 leaves a length as it is."""
+    new = len(lengths) - x.ndim
+    return shape.broadcast_to(x, [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(lengths)])
 
 
 def expand_as(x: Tensor, other: Any) -> Tensor:

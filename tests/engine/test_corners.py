@@ -158,3 +158,19 @@ def test_scattered_whole_numbers(dtype, how, ufunc, own, rng):
     ufunc.at(want, index, source)
     found = rt.scatter_reduce(rt.from_numpy(x), 0, index, rt.from_numpy(source), how, own)
     assert found.dtype == dtype and found.tolist() == want.tolist()
+
+
+def test_lengths_and_axes_one_by_one():
+    """As in PyTorch, or as one sequence, or by keyword."""
+    x = rt.from_numpy(np.arange(6.0).reshape(1, 2, 3))
+    assert x.new_zeros(2, 3).shape == x.new_ones((2, 3)).shape == x.new_ones(2, 3, dtype=np.int8).shape == (2, 3)
+    assert x.new_zeros(4).shape == (4,) and x.new_full((2,), 7.0).tolist() == [7, 7]
+    assert x.tile(2, 1, 2).shape == x.tile((2, 1, 2)).shape == x.tile(reps=(2, 1, 2)).shape == (2, 2, 6)
+    assert x.expand(4, -1, 3).shape == x.expand((4, -1, 3)).shape == (4, 2, 3)
+    want = x.numpy()[:, ::-1, ::-1].tolist()
+    assert (
+        x.flip(1, 2).tolist() == x.flip((1, -1)).tolist() == x.flip(axis=(1, 2)).tolist() == x.flip().tolist() == want
+    )
+    assert x.flip(1).tolist() == x.numpy()[:, ::-1].tolist() and x.transpose().shape == x.transpose(2, 1, 0).shape
+    with pytest.raises(ValueError, match="broadcast_to: "):
+        x.expand(-1, 1, 2, 3)  # there is no length yet
