@@ -35,13 +35,13 @@ def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 
 def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
-    # a^b log a; where a is 0, PyTorch's 0 without the logarithm of 0, and -inf for a negative exponent
+    # a^b log a; where a is 0, PyTorch's 0 without the logarithm of 0, but for a negative exponent: infinite as a^b is
     if not hasattr(a, "shape"):
         if a == 0:
-            return g * xp.where(b < 0, -math.inf, 0.0)
+            return g * xp.where(b < 0, -out, 0.0)
         return g * out * (math.log(a) if a > 0 else math.nan)
     slope = xp.where(a == 0, 0.0, out) * xp.log(xp.where(a == 0, 1.0, a))
-    return g * xp.where(xp.logical_and(a == 0, b < 0), -math.inf, slope)
+    return g * xp.where(xp.logical_and(a == 0, b < 0), -out, slope)
 
 
 _power = binary("power", operator.pow, (_power_a, _power_b))
