@@ -101,8 +101,10 @@ class SyncBatchNorm(BatchNorm):
         track_running_stats: bool = True,
         process_group: Any = None,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias=bias)
         self.process_group = process_group
 
     def forward(self, x: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ class _Tracked(_Affine):
         affine: bool,
         track_running_stats: bool,
         dtype: Any,
+        bias: bool,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -71,7 +72,8 @@ class _Tracked(_Affine):
             self.running_mean: Any = lazy
             self.running_var: Any = lazy
             self.num_batches_tracked = zeros((), np.int64)
-        self._start(None if num_features is None else (num_features,), affine, affine, dtype, "number of channels")
+        shape = None if num_features is None else (num_features,)
+        self._start(shape, affine, affine and bias, dtype, "number of channels")
 
     def _build(self, shape: tuple[int, ...]) -> None:
         super()._build(shape)
@@ -117,7 +119,7 @@ class BatchNorm(_Tracked):
 
     num_features         C; None: taken from the first input
     momentum             None: running statistics are the plain average over all batches
-    affine               whether there are a weight and a bias (C,)
+    affine               whether there are a weight and a bias (C,); with bias=False a weight alone
     track_running_stats  False: no running statistics, evaluation normalises by the batch too
 
     Buffers: running_mean, running_var (C,), num_batches_tracked (), as in PyTorch's state.
@@ -131,8 +133,10 @@ class BatchNorm(_Tracked):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = self._check(x, "BatchNorm")
@@ -181,8 +185,10 @@ class InstanceNorm(_Tracked):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x, "InstanceNorm")
@@ -268,7 +274,7 @@ class RMSNorm(_Affine):
 class GroupNorm(_Affine):
     """Normalises groups of channels of each sample of (N, C, ...) (Wu and He 2018): see `rt.nn.group_norm`.
 
-    num_channels None: taken from the first input.
+    num_channels None: taken from the first input. affine: a weight and a bias for each channel; bias=False: no bias.
     """
 
     def __init__(
@@ -278,11 +284,14 @@ class GroupNorm(_Affine):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or (num_channels or 0) % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        self._start(None if num_channels is None else (num_channels,), affine, affine, dtype, "number of channels")
+        shape = None if num_channels is None else (num_channels,)
+        self._start(shape, affine, affine and bias, dtype, "number of channels")
 
     def forward(self, x: Tensor) -> Tensor:
         if self.num_channels is None and x.ndim >= 2 and x.shape[1] % self.num_groups == 0:
