@@ -135,7 +135,7 @@ def _climbed(n: int, x: Any) -> Any:
     total = np.zeros_like(x)
     x = x.copy()
     sign = -1.0 if n % 2 == 0 else 1.0
-    for _ in range(math.ceil(_FAR - x.min(initial=_FAR))):
+    for _ in range(math.ceil(_FAR - x.min(initial=_FAR, where=~np.isnan(x)))):
         near = x < _FAR
         total += np.where(near, sign * math.factorial(n) / x ** (n + 1), 0.0)
         x += near

@@ -86,9 +86,14 @@ class CupyBackend(Backend):
         if out.dtype.char in _ATOMIC:
             function(out, index, values)
             return
-        wider = out.astype(np.float32 if is_float(out.dtype) else np.uint64)  # integers wrap, as they do
+        # integers wrap, as they do; with the sign's bit turned over, numbers below 0 come before those above
+        turn = np.uint64(1 << 63) if out.dtype.kind == "i" and how != "add" else np.uint64(0)
+        wide = np.dtype(np.float32 if is_float(out.dtype) else np.uint64)
+        wider, values = (v.astype(wide) if hasattr(v, "dtype") else v for v in (out, values))
+        if turn:
+            wider, values = wider ^ turn, values ^ turn
         function(wider, index, values)
-        out[...] = wider
+        out[...] = wider ^ turn if turn else wider
 
     def linalg_errors(self) -> AbstractContextManager:
         import cupyx

@@ -88,9 +88,10 @@ def _mish(xp: Any, x: Any) -> Any:
 
 
 def _mish_vjp(xp: Any, g: Any, x: Any) -> Any:
-    u = xp.exp(xp.minimum(x, 20.0))
+    t = xp.minimum(x, 20.0)
+    u = xp.exp(t)
     n = u * (u + 2.0)
-    return g * (n + x * (u * (u + 1.0) * 4.0) / (n + 2.0)) / (n + 2.0)
+    return g * (n + t * (u * (u + 1.0) * 4.0) / (n + 2.0)) / (n + 2.0)
 
 
 mish = _activation("mish", _mish, _mish_vjp, "x tanh(softplus(x)) (Misra 2019).")
@@ -156,12 +157,19 @@ def softmin(x: Tensor, axis: int = -1) -> Tensor:
 
 
 # --- piecewise linear units -------------------------------------------------------------------------------
-hardtanh = _activation(
+_hardtanh = _activation(
     "hardtanh",
     lambda xp, x, *, min_val=-1.0, max_val=1.0: xp.clip(x, min_val, max_val),
     lambda xp, g, x, min_val, max_val: xp.where((x > min_val) & (x < max_val), g, 0.0),
-    "x held between min_val and max_val; unlike `clip`, the gradient at the bounds is 0.",
+    "",
 )
+
+
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x held between min_val and max_val; unlike `clip`, the gradient at the bounds is 0."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val={min_val} lies above max_val={max_val}")
+    return _hardtanh(x, min_val=min_val, max_val=max_val)
 
 
 def relu6(x: Tensor) -> Tensor:
@@ -187,17 +195,26 @@ hardshrink = _activation(
     lambda xp, g, x, lambd: xp.where(abs(x) > lambd, g, 0.0),
     "x where |x| > lambd, else 0.",
 )
-softshrink = _activation(
+_softshrink = _activation(
     "softshrink",
     lambda xp, x, *, lambd=0.5: xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0)),
     lambda xp, g, x, lambd: xp.where(abs(x) > lambd, g, 0.0),
-    "x drawn towards 0 by lambd, and 0 where |x| <= lambd.",
+    "",
 )
+
+
+def softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """x drawn towards 0 by lambd >= 0, and 0 where |x| <= lambd."""
+    if lambd < 0:
+        raise ValueError(f"softshrink: lambd is >= 0; got {lambd}")
+    return _softshrink(x, lambd=lambd)
+
+
 threshold = _activation(
     "threshold",
-    lambda xp, x, *, threshold, value: xp.where(x > threshold, x, value),
-    lambda xp, g, x, threshold: xp.where(x > threshold, g, 0.0),
-    "x where it is above `threshold`, else `value`; the gradient at the threshold is 0.",
+    lambda xp, x, *, threshold, value: xp.where(x <= threshold, value, x),
+    lambda xp, g, x, threshold: xp.where(x <= threshold, 0.0, g),
+    "x where it is above `threshold`, else `value`; the gradient at the threshold is 0. nan stays.",
 )
 
 

@@ -55,6 +55,8 @@ _roll = op(
 def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """x with its elements moved on by `shift` along `axis`, the last coming first; axis None: of the flat tensor."""
     steps = (shift,) if isinstance(shift, (int, np.integer)) else tuple(shift)
+    if not steps:
+        raise ValueError("roll: no shift is given")
     if axis is None:
         return reshape(roll(reshape(x, -1), builtins.sum(steps), 0), x.shape)
     axes = _axes(axis, x.ndim, "roll")
@@ -173,7 +175,7 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
 def _triangle(name: str, kept: str) -> Any:
     return op(
         name,
-        lambda xp, x, *, k=0: getattr(xp, name)(x, k),
+        lambda xp, x, *, k=0: _matrix(x.shape, name) and getattr(xp, name)(x, k),
         lambda xp, g, k: getattr(xp, name)(g, k),
         shape=lambda x, *, k=0: _matrix(x.shape, name),
         doc=f"x (..., m, n) with zeros {kept} diagonal k: 0 is the main one, positive numbers lie above it.",
@@ -216,6 +218,8 @@ def diag_embed(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> 
     if not x.ndim:
         raise ValueError("diag_embed wants at least one axis")
     a, b = _axes((axis1, axis2), x.ndim + 1, "diag_embed")
+    if a == b:
+        raise ValueError(f"diag_embed: the axes {axis1} and {axis2} are one")
     n = x.shape[-1] + abs(offset)
     rows, columns = _diagonal_of(n, n, offset)
     out = placed(x, (..., _index(x, rows), _index(x, columns)), (*x.shape[:-1], n, n))

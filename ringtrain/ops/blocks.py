@@ -98,9 +98,12 @@ def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
 
 
 def cartesian_prod(*xs: Tensor) -> Tensor:
-    """All the ways to choose an element of each vector (n_i,), a row for each, the last moving first."""
+    """All the ways to choose an element of each vector (n_i,), a row for each, the last moving first; one vector is
+    itself."""
     if not xs or any(x.ndim != 1 for x in xs):
         raise ValueError(f"cartesian_prod wants vectors; got {[x.shape for x in xs]}")
+    if len(xs) == 1:
+        return xs[0]
     shape = tuple(len(x) for x in xs)
     columns = []
     for i, x in enumerate(xs):

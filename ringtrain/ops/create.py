@@ -39,23 +39,23 @@ def ones(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Tens
     return full(shape, 1, dtype, device)
 
 
-def zeros_like(x: Tensor) -> Tensor:
-    """Zeros of the shape, dtype and device of x."""
-    return full(x.shape, 0, x.dtype, x.device)
+def zeros_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
+    """Zeros of the shape of x, and of its dtype and device unless others are given."""
+    return full_like(x, 0, dtype, device)
 
 
-def ones_like(x: Tensor) -> Tensor:
-    """Ones of the shape, dtype and device of x."""
-    return full(x.shape, 1, x.dtype, x.device)
+def ones_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
+    """Ones of the shape of x, and of its dtype and device unless others are given."""
+    return full_like(x, 1, dtype, device)
 
 
 register("ones_like", ones_like)
 register("zeros_like", zeros_like)
 
 
-def full_like(x: Tensor, value: Any) -> Tensor:
-    """A tensor of the shape, dtype and device of x with every element equal to value."""
-    return full(x.shape, value, x.dtype, x.device)
+def full_like(x: Tensor, value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+    """A tensor of the shape of x with every element equal to value, of x's dtype and device unless others are given."""
+    return full(x.shape, value, x.dtype if dtype is None else dtype, device or x.device)
 
 
 def _placed(values: np.ndarray, device: str | None) -> Tensor:
@@ -67,6 +67,8 @@ def arange(
     start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
 ) -> Tensor:
     """start, start + step, ... below stop; one argument counts from 0. Of integers int64, else float32."""
+    if step == 0:
+        raise ValueError("arange: the step is 0")
     first, end = (0, start) if stop is None else (start, stop)
     if dtype is None:
         whole = all(isinstance(v, (int, np.integer)) for v in (first, end, step))
@@ -117,14 +119,14 @@ def randn(shape: Any, dtype: Any = np.float32, device: str | None = None) -> Ten
     return _placed(random.normal(shape, 0.0, 1.0, random.next_draw("randn"), random.state.step, dtype), device)
 
 
-def rand_like(x: Tensor) -> Tensor:
-    """`rand` of x's shape, dtype and device."""
-    return rand(x.shape, x.dtype, x.device)
+def rand_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
+    """`rand` of x's shape, and of its dtype and device unless others are given."""
+    return rand(x.shape, x.dtype if dtype is None else dtype, device or x.device)
 
 
-def randn_like(x: Tensor) -> Tensor:
-    """`randn` of x's shape, dtype and device."""
-    return randn(x.shape, x.dtype, x.device)
+def randn_like(x: Tensor, dtype: Any = None, device: str | None = None) -> Tensor:
+    """`randn` of x's shape, and of its dtype and device unless others are given."""
+    return randn(x.shape, x.dtype if dtype is None else dtype, device or x.device)
 
 
 def randint(low: int, high: int, shape: Any, dtype: Any = np.int64, device: str | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from .define import op
 from .linalg import multiplied
 from .norms import vector_norm
 from .reduce import Axis, axes_of, max, min, sum
-from .shape import expand_dims, transpose
+from .shape import expand_dims, swapaxes, transpose
 from .solve import beside, matrices, of_matrices, ruled, several, solved, turned, widened
 
 
@@ -67,19 +67,22 @@ def _eigh_vjp(xp: Any, g: Any, x: Any) -> Any:
 _eigh = op("eigh", of_matrices("eigh", lambda xp, x: tuple(xp.linalg.eigh(x)), True), _eigh_vjp)
 
 
-def eigh(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(values ascending (..., n), vectors as columns (..., n, n)) of symmetric matrices, from the lower triangle.
+def eigh(x: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
+    """(values ascending (..., n), vectors as columns (..., n, n)) of symmetric matrices, from the lower triangle, or
+    with UPLO="U" from the upper one.
 
     The gradient of the vectors is infinite where values coincide, and means something only for what their signs
     do not change.
     """
     shape = matrices("eigh", True)(x)
-    return several(_eigh, x, shape[:-1], shape)
+    if UPLO not in ("L", "U"):
+        raise ValueError(f"eigh: UPLO is 'L' or 'U'; got {UPLO!r}")
+    return several(_eigh, x if UPLO == "L" else swapaxes(x, -1, -2), shape[:-1], shape)
 
 
-def eigvalsh(x: Tensor) -> Tensor:
-    """The eigenvalues of symmetric matrices, ascending: (..., n)."""
-    return eigh(x)[0]
+def eigvalsh(x: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of symmetric matrices, ascending: (..., n); UPLO as in `eigh`."""
+    return eigh(x, UPLO)[0]
 
 
 @widened

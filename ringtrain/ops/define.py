@@ -132,6 +132,11 @@ def composed_widely(function: Callable) -> Callable:
     return inside
 
 
+def _array(xp: Any, x: Any) -> Any:
+    """x, or the array () of a Python number."""
+    return x if hasattr(x, "dtype") else xp.asarray(x)
+
+
 def _made(data: Any) -> Tensor:
     """A tensor outside the graph around what NumPy made."""
     out = _new(Tensor)
@@ -183,7 +188,7 @@ class _Saver:
 
 def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = "") -> Callable[[Any], Tensor]:
     """An elementwise op of one input. forward: (xp, x); vjp: (xp, g[, x][, out])."""
-    made = Op(name, lambda xp, x: settled(forward(xp, x), (x,)), vjp)
+    made = Op(name, lambda xp, x: settled(forward(xp, _array(xp, x)), (x,)), vjp)
     plan = made.plan((True,))
     saver = _Saver(plan, 1) if plan else None
 
@@ -191,7 +196,10 @@ def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = 
         data: Any = x._data if isinstance(x, Tensor) else None
         if type(data) is not _ndarray:
             return made(x)
-        out = _made(forward(np, data))
+        try:
+            out = _made(forward(np, data))
+        except (ValueError, TypeError) as error:
+            raise explained(error, name, (data,)) from error
         if out._data.dtype is not data.dtype:
             out._data = settled(out._data, (data,))
         edge = x._node
@@ -209,7 +217,11 @@ def binary(
 
     forward: (a, b), an operator or ufunc that dispatches on its arguments; vjp: one (xp, g, ...) for each input.
     """
-    made = Op(name, lambda xp, a, b: settled(forward(a, b), (a, b)), vjp, broadcasts=True)
+
+    def run(xp: Any, a: Any, b: Any) -> Any:  # of two Python numbers one is made an array
+        return settled(forward(a if hasattr(b, "dtype") else _array(xp, a), b), (a, b))
+
+    made = Op(name, run, vjp, broadcasts=True)
     plans = [made.plan(needs) for needs in ((True, False), (False, True), (True, True))]
     first, second, both = (_Saver(plan, 2) if plan else None for plan in plans)
 

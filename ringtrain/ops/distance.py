@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..tensor import Tensor
+from .blocks import broadcast_arrays
 from .elementwise import clip
 from .index import getitem
 from .norms import vector_norm
@@ -14,6 +15,7 @@ from .shape import expand_dims
 
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
     """<a, b> / (|a| |b|) along an axis, each norm held above eps; a and b broadcast."""
+    a, b = broadcast_arrays(a, b)
     return sum(a / clip(norm(a, axis, True), low=eps) * (b / clip(norm(b, axis, True), low=eps)), axis=axis)
 
 

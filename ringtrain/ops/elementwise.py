@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import settled
-from ..tensor import Tensor, describe
+from ..tensor import Tensor, beside, describe
 from .define import binary, op, pointwise, register, special, unary, widely
 
 # --- arithmetic -------------------------------------------------------------------------------------------
@@ -35,10 +35,13 @@ def _power_a(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 
 def _power_b(xp: Any, g: Any, a: Any, b: Any, out: Any) -> Any:
-    # a^b log a; 0 where a is 0 (PyTorch's convention), without the logarithm of 0
+    # a^b log a; where a is 0, PyTorch's 0 without the logarithm of 0, but for a negative exponent: infinite as a^b is
     if not hasattr(a, "shape"):
-        return xp.zeros_like(g) if a == 0 else g * out * (math.log(a) if a > 0 else math.nan)
-    return xp.where(a == 0, 0.0, g * out * xp.log(xp.where(a == 0, 1.0, a)))
+        if a == 0:
+            return g * xp.where(b < 0, -out, 0.0)
+        return g * out * (math.log(a) if a > 0 else math.nan)
+    slope = xp.where(a == 0, 0.0, out) * xp.log(xp.where(a == 0, 1.0, a))
+    return g * xp.where(xp.logical_and(a == 0, b < 0), -out, slope)
 
 
 _power = binary("power", operator.pow, (_power_a, _power_b))
@@ -73,7 +76,7 @@ log1p = unary("log1p", lambda xp, x: xp.log1p(x), lambda xp, g, x: g / (x + 1.0)
 logaddexp = binary(
     "logaddexp",
     np.logaddexp,
-    (lambda xp, g, a, out: g * xp.exp(a - out), lambda xp, g, b, out: g * xp.exp(b - out)),
+    (lambda xp, g, a, b: g * sigmoid_in(xp, a - b), lambda xp, g, a, b: g * sigmoid_in(xp, b - a)),
 )
 
 # --- trigonometric and hyperbolic -------------------------------------------------------------------------
@@ -83,10 +86,18 @@ tan = unary("tan", lambda xp, x: xp.tan(x), lambda xp, g, out: g * (out * out + 
 arcsin = unary("arcsin", lambda xp, x: xp.arcsin(x), lambda xp, g, x: g / xp.sqrt(1.0 - x * x))
 arccos = unary("arccos", lambda xp, x: xp.arccos(x), lambda xp, g, x: -g / xp.sqrt(1.0 - x * x))
 arctan = unary("arctan", lambda xp, x: xp.arctan(x), lambda xp, g, x: g / (x * x + 1.0))
+
+
+def _squares(xp: Any, a: Any, b: Any) -> Any:
+    """a^2 + b^2, and 1 where both are 0."""
+    return a * a + b * b + xp.logical_and(a == 0, b == 0)
+
+
 arctan2 = binary(
     "arctan2",
     np.arctan2,
-    (lambda xp, g, a, b: g * b / (a * a + b * b), lambda xp, g, a, b: -g * a / (a * a + b * b)),
+    (lambda xp, g, a, b: g * (b / _squares(xp, a, b)), lambda xp, g, a, b: -g * (a / _squares(xp, a, b))),
+    doc="The angle of the point (b, a), in radians; its gradient where both are 0 is 0.",
 )
 sinh = unary("sinh", lambda xp, x: xp.sinh(x), lambda xp, g, x: g * xp.cosh(x))
 cosh = unary("cosh", lambda xp, x: xp.cosh(x), lambda xp, g, x: g * xp.sinh(x))
@@ -168,12 +179,15 @@ _clip = op(
 )
 
 
-def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """x held between two numbers; None leaves a side open. The gradient passes at the bounds (as in PyTorch)."""
+def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    """x held between two numbers, or between tensors or arrays that broadcast; None leaves a side open. The upper bound
+    wins where they cross. The gradient is x's at the bounds, a bound's beyond it (as in PyTorch)."""
     if low is None and high is None:
         raise ValueError("clip needs a lower bound, an upper bound, or both")
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        raise TypeError("clip: the bounds are numbers; between tensors use rt.maximum and rt.minimum")
+    if hasattr(low, "shape") or hasattr(high, "shape"):
+        low, high = beside(x, low), beside(x, high)
+        held = x if low is None else where(logical_or(x < low, isnan(low)), low, x)
+        return held if high is None else where(logical_or(held > high, isnan(high)), high, held)
     return _clip(x, low=low, high=high)
 
 

@@ -32,6 +32,8 @@ def matrix_rank(x: Tensor, rcond: float | None = None) -> Tensor:
 
 
 def _rank(values: Tensor, least: float) -> Tensor:
+    if not values.shape[-1]:
+        return count_nonzero(values, axis=-1)
     return count_nonzero(values > max(values, axis=-1, keepdims=True) * least, axis=-1)
 
 
@@ -189,5 +191,6 @@ def vander(x: Tensor, n: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of the elements of x (m,), a row for each: (m, n), n None: m; falling unless `increasing`."""
     if x.ndim != 1:
         raise ValueError(f"vander wants a vector; got {x.shape}")
+    x = x if is_float(x.dtype) else x.astype(np.result_type(x.dtype, np.int64))
     powers = np.arange(len(x) if n is None else n)
     return expand_dims(x, 1) ** beside(x, powers if increasing else powers[::-1])

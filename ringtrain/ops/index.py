@@ -216,12 +216,14 @@ def take(x: Tensor, indices: Any, axis: int = 0, checked: bool = False) -> Tenso
     return getitem(x, (*lead, beside(x, array)), checked)
 
 
-def take_along_axis(x: Tensor, indices: Any, axis: int, checked: bool = False) -> Tensor:
-    """x at one index per position along `axis`; indices broadcast against x in the other axes.
+def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1, checked: bool = False) -> Tensor:
+    """x at one index per position along `axis`; indices broadcast against x in the other axes. None: both flattened.
 
     checked: see `getitem`.
     """
     array = np.asarray(indices) if isinstance(indices, (list, tuple)) else raw(indices)
+    if axis is None:
+        return take(x.reshape(-1), array.reshape(-1))
     if len(array.shape) != x.ndim:
         raise ValueError(f"take_along_axis: indices have {len(array.shape)} axes, the tensor has {x.ndim}")
     a = axis_of(axis, x.ndim, "take_along_axis")

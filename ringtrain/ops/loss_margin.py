@@ -76,10 +76,11 @@ def triplet_margin_loss(
 
     swap: the nearer of anchor and positive to the negative counts (Balntas et al. 2016).
     """
-    near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
-    if swap:
-        far = minimum(far, pairwise_distance(positive, negative, p, eps))
-    return reduced(clip(near - far + margin, low=0.0), reduction)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return pairwise_distance(a, b, p, eps)
+
+    return triplet_margin_with_distance_loss(anchor, positive, negative, distance, margin, swap, reduction)
 
 
 def triplet_margin_with_distance_loss(
@@ -92,6 +93,8 @@ def triplet_margin_with_distance_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """`triplet_margin_loss` by a distance of the user's own, a function of two tensors; None: `pairwise_distance`."""
+    if margin <= 0:
+        raise ValueError(f"triplet_margin_loss: margin is > 0; got {margin}")
     distance = distance_function or pairwise_distance
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:

@@ -6,7 +6,9 @@ import math
 import numbers
 from typing import Any
 
-from ..tensor import Tensor
+import numpy as np
+
+from ..tensor import Tensor, wrap
 from .elementwise import absolute, clip, exp, log, softplus, square, where
 from .loss import reduced, same_shape
 
@@ -74,10 +76,15 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     prediction: Tensor, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """(log(v) + (prediction - target)^2 / v) / 2 of a normal with variance v; broadcasts.
+    """(log(v) + (prediction - target)^2 / v) / 2 of a normal with variance v; target and variance broadcast.
 
-    The variance is held above eps, outside the graph. full: with the constant log(2 pi) / 2.
+    A variance of the prediction's shape but for its last axis is one for each row, as in PyTorch. It is held above eps,
+    outside the graph. full: with the constant log(2 pi) / 2.
     """
+    if prediction.ndim and getattr(var, "shape", ()) == prediction.shape[:-1] != ():
+        var = var[..., None]
+    if isinstance(var, np.ndarray):
+        var = wrap(prediction.backend.asarray(var, prediction.dtype))
     held: Any = None
     if isinstance(var, Tensor):
         if not var.backend.abstract and (var._data < 0).any():

@@ -76,8 +76,10 @@ def _in_place(name: str, fn: Callable) -> Callable:
 def _take_axes(fn: Callable) -> Callable:
     """Methods that take lengths or axes as one sequence or one by one: x.reshape(2, 3) and x.reshape((2, 3))."""
 
-    def method(self: Tensor, *args: Any) -> Tensor:
-        return fn(self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not args:
+            return fn(self, **kwargs)
+        return fn(self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args, **kwargs)
 
     method.__doc__ = fn.__doc__
     return method
@@ -94,6 +96,7 @@ def bind() -> None:
         setattr(Tensor, f"__i{name}__", _in_place(f"i{name}", _BINARY[name]))
     methods: dict[str, Callable] = {
         "__neg__": elementwise.negative,
+        "__pos__": lambda x: x,
         "__abs__": elementwise.absolute,
         "__invert__": elementwise.invert,
         "__getitem__": index.getitem,
@@ -105,6 +108,7 @@ def bind() -> None:
         "to": elementwise.to,
     }
     methods |= names.functions()
+    methods |= {name: _take_axes(methods[name]) for name in ("expand", "flip", "new_ones", "new_zeros", "tile")}
     for name, fn in methods.items():
         setattr(Tensor, name, _as_method(fn))
     for name in ("add", "sub", "mul", "truediv"):

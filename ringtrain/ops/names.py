@@ -62,7 +62,7 @@ _TORCH = {
     "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan", "atan2": "arctan2",
     "atanh": "arctanh", "amax": "max", "amin": "min", "bitwise_left_shift": "left_shift", "bitwise_not": "invert",
     "bitwise_right_shift": "right_shift", "bmm": "matmul", "clamp": "clip", "div": "divide",
-    "eq": "equal", "expand": "broadcast_to", "ge": "greater_equal", "gt": "greater", "le": "less_equal", "lt": "less",
+    "eq": "equal", "ge": "greater_equal", "gt": "greater", "le": "less_equal", "lt": "less",
     "mm": "matmul", "movedim": "moveaxis", "mul": "multiply", "mv": "matmul", "ne": "not_equal", "neg": "negative",
     "pow": "power", "repeat_interleave": "repeat", "sub": "subtract", "swapdims": "swapaxes",
     "take_along_dim": "take_along_axis", "tensor_split": "array_split", "true_divide": "divide", "unbind": "unstack",
@@ -120,6 +120,12 @@ def t(x: Tensor) -> Tensor:
     if x.ndim > 2:
         raise ValueError(f"t is for up to two axes; got {x.shape}. See swapaxes, transpose")
     return shape.transpose(x)
+
+
+def expand(x: Tensor, lengths: Any) -> Tensor:
+    """`broadcast_to` a shape, in which -1 leaves a length as it is."""
+    new = len(lengths) - x.ndim
+    return shape.broadcast_to(x, [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(lengths)])
 
 
 def expand_as(x: Tensor, other: Any) -> Tensor:
@@ -222,10 +228,9 @@ def functions() -> dict[str, Callable]:
     """Name -> function, of every method that is no operator."""
     found: dict[str, Callable] = {n: next(getattr(m, n) for m in _MODULES if hasattr(m, n)) for n in OWN}
     found |= {name: found[ours] for name, ours in _TORCH.items()}
-    found |= {
-        f.__name__: f for f in (gather, index_select, unfold, narrow, select, where, clamp_min, clamp_max, t, expand_as)
-    }
-    found |= {f.__name__: f for f in (reshape_as, type_as, contiguous, numel, dim, is_floating_point, is_contiguous)}
+    found |= {f.__name__: f for f in (gather, index_select, unfold, narrow, select, where, clamp_min, clamp_max, t)}
+    found |= {f.__name__: f for f in (expand, expand_as, reshape_as, type_as, contiguous, numel, dim)}
+    found |= {f.__name__: f for f in (is_floating_point, is_contiguous)}
     found |= {f.__name__: f for f in (cpu, cuda, fill_, zero_, copy_)}
     found |= {name: getattr(solve, name) for name in ("inv", "det", "slogdet", "matrix_power", "pinv")}
     found |= {name: getattr(decompose, name) for name in ("cholesky", "svd", "qr")}

@@ -21,17 +21,28 @@ Axis = int | tuple[int, ...] | None
 
 
 def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """The axes as a sorted tuple of numbers in 0 .. ndim-1; None is all of them."""
+    """The axes as a sorted tuple of numbers in 0 .. ndim-1; None is all of them.
+
+    A tensor () has axes 0 and -1 of its one element here, which are none: as in PyTorch, and in NumPy's reductions.
+    """
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     for a in axes:
-        if not -ndim <= a < ndim:
+        if not -ndim <= a < ndim and (ndim or a not in (0, -1)):
             raise ValueError(f"axis {a} does not exist in an array of {ndim} axes")
-    out = tuple(sorted(a % ndim for a in axes))
+    out = tuple(sorted(a % ndim for a in axes if ndim))
     if len(set(out)) != len(out):
         raise ValueError(f"axis {axis} names an axis twice")
     return out
+
+
+def _over(x: Any, axis: Axis) -> Axis:
+    """The axis as every array library takes it: of a tensor () None."""
+    if x.shape or axis is None:
+        return axis
+    axes_of(axis, 0)
+    return None
 
 
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
@@ -68,7 +79,7 @@ def _spread(xp: Any, g: Any, x_shape: tuple[int, ...], axis: Axis) -> Any:
 
 sum = op(
     "sum",
-    widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.sum(axis=_over(x, axis), keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g, x_shape, axis),
     shape=_reduced(summed_dtype),
     doc="The sum over `axis`; no elements sum to 0. 16-bit floats are added in float32, small integers in int64.",
@@ -90,7 +101,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 
 _mean = op(
     "mean",
-    widely(lambda xp, x, *, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.mean(axis=_over(x, axis), keepdims=keepdims)),
     lambda xp, g, x_shape, axis: _spread(xp, g / _count(x_shape, axis), x_shape, axis),
     shape=_reduced(),
 )
@@ -130,14 +141,14 @@ def _extreme_vjp(xp: Any, g: Any, x: Any, out: Any, axis: Axis) -> Any:
 
 max = op(
     "max",
-    lambda xp, x, *, axis=None, keepdims=False: x.max(axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: x.max(axis=_over(x, axis), keepdims=keepdims),
     _extreme_vjp,
     _reduced(),
     doc="The largest over `axis`; the gradient goes to it, and ties share it equally.",
 )
 min = op(
     "min",
-    lambda xp, x, *, axis=None, keepdims=False: x.min(axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: x.min(axis=_over(x, axis), keepdims=keepdims),
     _extreme_vjp,
     _reduced(),
     doc="The smallest over `axis`; the gradient goes to it, and ties share it equally.",
@@ -171,7 +182,7 @@ def _prod_vjp(xp: Any, g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 
 prod = op(
     "prod",
-    widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=axis, keepdims=keepdims)),
+    widely(lambda xp, x, *, axis=None, keepdims=False: x.prod(axis=_over(x, axis), keepdims=keepdims)),
     _prod_vjp,
     _reduced(summed_dtype),
     doc="The product over `axis`; no elements multiply to 1. Its gradient is exact where elements are 0.",
@@ -185,25 +196,25 @@ def ordered(x: Any) -> Any:
 
 argmax = op(
     "argmax",
-    lambda xp, x, *, axis=None, keepdims=False: xp.argmax(ordered(x), axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.argmax(ordered(x), axis=_over(x, axis), keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
     doc="The place of the first largest along `axis` (None: in the flattened tensor), int64.",
 )
 argmin = op(
     "argmin",
-    lambda xp, x, *, axis=None, keepdims=False: xp.argmin(ordered(x), axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.argmin(ordered(x), axis=_over(x, axis), keepdims=keepdims),
     shape=_reduced(lambda d: np.int64),
     doc="The place of the first smallest along `axis` (None: in the flattened tensor), int64.",
 )
 all = op(
     "all",
-    lambda xp, x, *, axis=None, keepdims=False: xp.all(x, axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.all(x, axis=_over(x, axis), keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
     doc="Whether all elements over `axis` are true.",
 )
 any = op(
     "any",
-    lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=axis, keepdims=keepdims),
+    lambda xp, x, *, axis=None, keepdims=False: xp.any(x, axis=_over(x, axis), keepdims=keepdims),
     shape=_reduced(lambda d: np.bool_),
     doc="Whether some element over `axis` is true.",
 )
@@ -227,8 +238,8 @@ def nanmean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 cumsum: Op = op(
     "cumsum",
-    widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis)),
-    lambda xp, g, axis: xp.flip(again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis),
+    widely(lambda xp, x, *, axis: xp.cumsum(x, axis=axis) if x.shape else again(sum, xp, x, axis=axis)),
+    lambda xp, g, axis: xp.flip(again(cumsum, xp, xp.flip(g, axis=axis), axis=axis), axis=axis) if g.shape else g,
     shape=lambda x, *, axis: MetaArray(x.shape, summed_dtype(x.dtype)),
     doc="The sums of the elements up to each place along `axis`.",
 )
@@ -237,6 +248,8 @@ cumsum: Op = op(
 @composed_widely
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
+    if _count(x.shape, axis) == 0:
+        return sum(x, axis=axis, keepdims=keepdims) - math.inf
     top = max(x.detach(), axis=axis, keepdims=True)
     top = where(top.isfinite(), top, 0.0)
     out = log(sum(exp(x - top), axis=axis, keepdims=True)) + top
@@ -280,6 +293,8 @@ def _by_kernel(name: str, forward: Callable, vjp: Callable) -> tuple[Callable, C
 
 
 def _softmax(xp: Any, x: Any, axis: int) -> Any:
+    if not x.size:
+        return x.copy()
     e = xp.exp(x - x.max(axis=axis, keepdims=True))
     e /= e.sum(axis=axis, keepdims=True)
     return e
@@ -297,6 +312,8 @@ softmax = op(
 
 
 def _log_softmax(xp: Any, x: Any, axis: int) -> Any:
+    if not x.size:
+        return x.copy()
     shifted = x - x.max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 

@@ -14,9 +14,10 @@ import numpy as np
 from ..backend.meta import MetaArray
 from ..tensor import Tensor
 from .define import op, widely
+from .elementwise import not_equal
 from .index import take_along_axis
-from .reduce import summed_dtype
-from .shape import axis_of
+from .reduce import again, kept, prod, summed_dtype
+from .shape import axis_of, concatenate, of_numbers
 
 
 def _slices(axis: int, ndim: int) -> Callable[[Any, Any], tuple]:
@@ -28,6 +29,8 @@ def _slices(axis: int, ndim: int) -> Callable[[Any, Any], tuple]:
 # --- products ---------------------------------------------------------------------------------------------
 def _cumprod_vjp(xp: Any, g: Any, x: Any, axis: int) -> Any:
     """The product before x_i times r_i, where r_i = g_i + x_(i+1) r_(i+1): exact where elements are zero."""
+    if not x.shape:
+        return g
     n, at = x.shape[axis], _slices(axis, len(x.shape))
     if n == 0:
         return g * x
@@ -46,9 +49,9 @@ def _cumprod_vjp(xp: Any, g: Any, x: Any, axis: int) -> Any:
 
 cumprod = op(
     "cumprod",
-    widely(lambda xp, x, *, axis: xp.cumprod(x, axis=axis)),
+    widely(lambda xp, x, *, axis: xp.cumprod(x, axis=axis) if x.shape else again(prod, xp, x, axis=axis)),
     _cumprod_vjp,
-    shape=lambda x, *, axis: MetaArray(_checked(x, axis, "cumprod"), summed_dtype(x.dtype)),
+    shape=lambda x, *, axis: MetaArray(kept(x.shape, axis) and x.shape, summed_dtype(x.dtype)),
     doc="The products of the elements up to each place along `axis`. Its gradient is exact where elements are 0.",
 )
 
@@ -88,12 +91,14 @@ _running = {
 }
 
 
+@of_numbers
 def cummax(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the largest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummax"](x, axis=axis_of(axis, x.ndim, "cummax"))
     return take_along_axis(x, index, axis, checked=True), index
 
 
+@of_numbers
 def cummin(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """(values, indices): the smallest element up to each place along `axis`, and where it is; of ties the last."""
     index = _running["cummin"](x, axis=axis_of(axis, x.ndim, "cummin"))
@@ -101,12 +106,18 @@ def cummin(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 # --- differences ------------------------------------------------------------------------------------------
-def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
-    """x[1:] - x[:-1] along `axis`, n times over."""
+def diff(x: Tensor, n: int = 1, axis: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+    """x[1:] - x[:-1] along `axis`, n times over; of booleans whether the two differ.
+
+    prepend, append  what comes before and after x along `axis`
+    """
     a = axis_of(axis, x.ndim, "diff")
+    if n and (prepend is not None or append is not None):
+        x = concatenate([t for t in (prepend, x, append) if t is not None], a)
     if n < 0:
         raise ValueError(f"diff: n is >= 0; got {n}")
     at = _slices(a, x.ndim)
     for _ in range(n):
-        x = x[at(1, None)] - x[at(None, -1)]
+        later, sooner = x[at(1, None)], x[at(None, -1)]
+        x = not_equal(later, sooner) if x.dtype == np.bool_ else later - sooner
     return x

@@ -142,8 +142,10 @@ def scatter_reduce(x: Tensor, axis: int, index: Any, source: Any, reduce: str, i
     """
     if reduce not in _REDUCTIONS:
         raise ValueError(f"scatter_reduce: {reduce!r} is unknown; use {', '.join(map(repr, _REDUCTIONS))}")
-    if not is_float(x.dtype):
-        raise TypeError(f"scatter_reduce is for floats; x is {x.dtype}")
+    if x.dtype == np.bool_ or (reduce == "mean" and not is_float(x.dtype)):
+        raise TypeError(
+            f"scatter_reduce: {reduce!r} is for {'floats' if reduce == 'mean' else 'numbers'}; x is {x.dtype}"
+        )
     places, source, shape = _places(x, axis, index, source, "scatter_reduce")
     return combined(x, _as_source(x, source, shape), places, reduce, include_self)
 
@@ -153,7 +155,8 @@ def combined(x: Tensor, source: Tensor, places: Index, reduce: str, include_self
     if reduce == "prod" and not x.backend.abstract:
         return _products(x, source, places, include_self)
     if not include_self:
-        first = {"amax": -np.inf, "amin": np.inf}.get(reduce, 0.0)
+        low, high = (-np.inf, np.inf) if is_float(x.dtype) else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+        first = {"amax": low, "amin": high}.get(reduce, 0)
         x = put(x, first, index=places)
     if reduce in ("amax", "amin"):
         return _scatter_extreme(x, source, index=places, largest=reduce == "amax")

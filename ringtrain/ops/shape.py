@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -56,6 +57,19 @@ def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     return _viewing(out, x) if _is_view(out._data, raw(x)) else out
 
 
+def of_numbers(function: Callable) -> Callable:
+    """A function along an axis of a tensor that takes a number () for the only element of that axis, as in PyTorch."""
+
+    @functools.wraps(function)
+    def inside(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if x.shape:
+            return function(x, *args, **kwargs)
+        outs = function(reshape(x, (1,)), *args, **kwargs)
+        return tuple([reshape(out, ()) for out in outs]) if isinstance(outs, tuple) else reshape(outs, ())
+
+    return inside
+
+
 def ravel(x: Tensor) -> Tensor:
     """x with all axes made one. A view where the memory allows, else a copy."""
     return reshape(x, -1)
@@ -97,11 +111,15 @@ def swapaxes(x: Tensor, a: int, b: int) -> Tensor:
     return transpose(x, order)
 
 
-def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
-    """x with one axis moved to another place. A view."""
-    a, b = axis_of(source, x.ndim, "moveaxis"), axis_of(destination, x.ndim, "moveaxis")
-    order = [i for i in range(x.ndim) if i != a]
-    order.insert(b, a)
+def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """x with one axis, or several, moved to other places. A view."""
+    pairs = [(places,) if isinstance(places, (int, np.integer)) else tuple(places) for places in (source, destination)]
+    origins, targets = ([axis_of(a, x.ndim, "moveaxis") for a in places] for places in pairs)
+    if len(origins) != len(targets) or len(set(origins)) != len(origins) or len(set(targets)) != len(targets):
+        raise ValueError(f"moveaxis: axes {source} cannot go to {destination}; as many of each, none twice")
+    order = [i for i in range(x.ndim) if i not in origins]
+    for target, origin in sorted(zip(targets, origins, strict=True)):
+        order.insert(target, origin)
     return transpose(x, order)
 
 

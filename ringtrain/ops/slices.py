@@ -65,7 +65,12 @@ def index_fill(x: Tensor, axis: int, index: Any, value: Any) -> Tensor:
     """x with a number, or a tensor (), in all of the slices index (n,) along `axis`."""
     if getattr(value, "shape", ()) != ():
         raise ValueError(f"index_fill wants one value; got {value.shape}. See index_copy")
-    return put(x, value, index=_lines(x, axis, index, "index_fill"))
+    lines = _lines(x, axis, index, "index_fill")
+    a = len(lines) - 1
+    chosen = x.backend.xp.zeros(x.shape[a], np.bool_)  # as a mask a slice that is named twice counts once
+    chosen[lines[-1]] = True
+    value = value.astype(x.dtype) if isinstance(value, Tensor) else np.asarray(value).astype(x.dtype)
+    return where(chosen.reshape([-1 if i == a else 1 for i in range(x.ndim)]), value, x)
 
 
 # --- masks ------------------------------------------------------------------------------------------------

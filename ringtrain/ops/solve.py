@@ -107,7 +107,7 @@ inv = op(
 def _solve_rule(a: Any, b: Any) -> tuple[int, ...]:
     n = matrices("solve", True)(a)[-1]
     if len(b.shape) < 2 or b.shape[-2] != n:
-        raise ValueError(f"solve: a {a.shape} and b {b.shape} do not fit")
+        raise ValueError(f"a {a.shape} and b {b.shape} do not fit")
     return (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), n, b.shape[-1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from .define import op
 from .elementwise import isnan, where
 from .index import take_along_axis
 from .reduce import Axis, any, axes_of, kept, ordered
-from .shape import axis_of, reshape, stack
+from .shape import axis_of, of_numbers, reshape, stack
 
 
 def _argsort(xp: Any, x: Any, *, axis: int, descending: bool) -> Any:
@@ -43,11 +44,13 @@ def _by_keys(xp: Any, x: Any, axis: int, descending: bool) -> Any:
 _order = op("argsort", _argsort, shape=lambda x, **_: MetaArray(x.shape, np.int64))
 
 
+@of_numbers
 def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     """The indices that sort x along `axis`, int64: stable, nan counts as largest."""
     return _order(x, axis=axis_of(axis, x.ndim, "argsort"), descending=descending)
 
 
+@of_numbers
 def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     """x in ascending order along `axis`; nan counts as largest. `argsort` has the indices."""
     return take_along_axis(x, argsort(x, axis, descending), axis, checked=True)
@@ -67,6 +70,7 @@ _first = op(
 )
 
 
+@of_numbers
 def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """(values, indices) of the k largest along `axis`, or the k smallest, in order; of equals the first come first."""
     a = axis_of(axis, x.ndim, "topk")
@@ -80,10 +84,20 @@ def topk(x: Tensor, k: int, axis: int = -1, largest: bool = True) -> tuple[Tenso
 _BETWEEN = {
     "linear": lambda t: t,
     "lower": lambda t: 0.0,
-    "higher": lambda t: float(t > 0),
-    "nearest": lambda t: float(t > 0.5),
+    "higher": lambda t: 1.0 * (t > 0),
+    "nearest": lambda t: 1.0 * (t > 0.5),
     "midpoint": lambda t: 0.5 * (t > 0),
-}
+}  # of a number or a tensor
+
+
+def parts_of(q: Any, method: str, name: str) -> tuple[np.ndarray, Callable]:
+    """(q as an array () or (k,), how much of the element above counts) of a quantile."""
+    parts = np.asarray(raw(q), np.float64)
+    if parts.ndim > 1 or not ((parts >= 0) & (parts <= 1)).all():
+        raise ValueError(f"{name}: q is one number or a row of them in 0 .. 1; got {parts.tolist()}")
+    if method not in _BETWEEN:
+        raise ValueError(f"{name}: method {method!r} is unknown; use {', '.join(map(repr, _BETWEEN))}")
+    return parts, _BETWEEN[method]
 
 
 def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
@@ -92,11 +106,7 @@ def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, metho
     q       a number, or several: then the result has an axis for them in front
     method  between two elements: "linear", "lower", "higher", "nearest" (of two as near the lower) or "midpoint"
     """
-    parts = np.asarray(raw(q), np.float64)
-    if parts.ndim > 1 or not ((parts >= 0) & (parts <= 1)).all():
-        raise ValueError(f"quantile: q is one number or a row of them in 0 .. 1; got {parts.tolist()}")
-    if method not in _BETWEEN:
-        raise ValueError(f"quantile: method {method!r} is unknown; use {', '.join(map(repr, _BETWEEN))}")
+    parts, between = parts_of(q, method, "quantile")
     axes = axes_of(axis, x.ndim)
     rest = [i for i in range(x.ndim) if i not in axes]
     count = math.prod(x.shape[a] for a in axes)
@@ -109,7 +119,7 @@ def quantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, metho
     for part in parts.reshape(-1).tolist():
         place = part * (count - 1)
         low = math.floor(place)
-        t = _BETWEEN[method](place - low)
+        t = between(place - low)
         value = ordered[..., low]
         if t:
             value = value + (ordered[..., low + 1] - value) * t
@@ -157,6 +167,8 @@ def searchsorted(x: Any, values: Any, side: str = "left") -> Tensor:
     array, wanted = _values(x, "searchsorted"), raw(values)
     if isinstance(wanted, MetaArray):
         return wrap(MetaArray(wanted.shape, np.int64))
+    if array.ndim != 1:
+        raise ValueError(f"searchsorted wants a sorted x (n,); got {array.shape}")
     xp = backends.of(array).xp
     return wrap(xp.asarray(xp.searchsorted(array, xp.asarray(wanted), side=side)))
 
@@ -164,6 +176,8 @@ def searchsorted(x: Any, values: Any, side: str = "left") -> Tensor:
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The indices of the elements that are not 0, one tensor for each axis: x[nonzero(x)] are those elements."""
     array = _values(x, "nonzero")
+    if not array.shape:
+        raise ValueError("nonzero: a number has no axes to give indices of; see argwhere")
     return tuple(map(wrap, array.nonzero()))
 
 

@@ -227,8 +227,16 @@ def heaviside(x: Tensor, value: Any) -> Tensor:
 
 
 # --- questions --------------------------------------------------------------------------------------------
+def _floating(x: Any) -> Any:
+    """Whole numbers and booleans as float64: differences of unsigned ones wrap around."""
+    return x.astype(np.float64) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x
+
+
 def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Where |a - b| <= atol + rtol |b|; infinities are close to themselves, with equal_nan nans too."""
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"isclose: rtol and atol are >= 0; got {rtol} and {atol}")
+    a, b = map(_floating, (a, b))
     near = logical_and(absolute(a - b) <= absolute(b) * rtol + atol, isfinite(b))
     near = logical_or(near, equal(a, b))
     return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near

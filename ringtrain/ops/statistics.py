@@ -8,27 +8,50 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import is_float
-from ..tensor import Tensor, raw
+from ..tensor import Tensor, raw, wrap
 from .define import composed_widely
 from .elementwise import clip, floor, isnan, logaddexp, logical_not, minimum, sqrt
 from .index import take_along_axis
 from .linalg import matmul
 from .reduce import Axis, axes_of, kept, sum
-from .shape import axis_of, concatenate, expand_dims, reshape, squeeze, transpose
-from .sort import argsort, sort
+from .shape import axis_of, concatenate, expand_dims, of_numbers, reshape, squeeze, stack, transpose
+from .sort import argsort, parts_of, sort
 
 
 # --- second moments ---------------------------------------------------------------------------------------
-def cov(x: Tensor, rowvar: bool = True, ddof: int = 1) -> Tensor:
+def cov(x: Tensor, rowvar: bool = True, ddof: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     """The covariances of variables: (k, n), a row for each with its n values, -> (k, k); a vector -> ().
 
-    rowvar  False: a column for each, (n, k)
-    ddof    sums of products are divided by n - ddof
+    rowvar    False: a column for each, (n, k)
+    ddof      sums of products are divided by n - ddof
+    fweights  how often each of the n counts (n,), integers; n is then their sum
+    aweights  how much each of them counts (n,)
     """
     x = _variables(x, rowvar, "cov")
-    deviation = x - x.mean(axis=1, keepdims=True)
-    out = matmul(deviation, deviation.T) * (1.0 / (x.shape[1] - ddof))
+    count, weights = x.shape[1], None
+    if fweights is not None:
+        weights = _weights(x, fweights, "fweights")
+        count = sum(weights)
+    if aweights is not None:
+        shares = _weights(x, aweights, "aweights")
+        both = shares if weights is None else shares * weights
+        weights, count = both, sum(both)
+        ddof = ddof * (sum(both * shares) / count)
+    mean = x.mean(axis=1, keepdims=True) if weights is None else sum(x * weights, axis=1, keepdims=True) / sum(weights)
+    deviation = x - mean
+    out = matmul(deviation if weights is None else deviation * weights, deviation.T) * (1.0 / (count - ddof))
     return reshape(out, ()) if x.shape[0] == 1 else out
+
+
+def _weights(x: Tensor, given: Any, what: str) -> Tensor:
+    weights = given if isinstance(given, Tensor) else wrap(x.backend.asarray(given))
+    if weights.shape != x.shape[1:]:
+        raise ValueError(f"cov: {what} are {x.shape[1:]}, one for each value of a variable; got {weights.shape}")
+    if what == "fweights" and weights.dtype.kind not in "iu":
+        raise TypeError(f"cov: fweights are counts, integers; got {weights.dtype}")
+    if not x.backend.abstract and bool((weights._data < 0).any()):
+        raise ValueError(f"cov: {what} are >= 0")
+    return weights.astype(x.dtype)
 
 
 def corrcoef(x: Tensor, rowvar: bool = True) -> Tensor:
@@ -50,6 +73,7 @@ def _variables(x: Tensor, rowvar: bool, name: str) -> Tensor:
 
 
 # --- order ------------------------------------------------------------------------------------------------
+@of_numbers
 def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """(values, indices) of the k-th smallest along `axis`, k = 1 the smallest; of equals the first come first."""
     a = axis_of(axis, x.ndim, "kthvalue")
@@ -60,10 +84,9 @@ def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> tuple
     return (value, index) if keepdims else (squeeze(value, a), squeeze(index, a))
 
 
-def nanquantile(x: Tensor, q: float, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """`quantile` of the elements over `axis` that are no nan, linear between two; nan where all are."""
-    if not 0.0 <= q <= 1.0:
-        raise ValueError(f"nanquantile: q is a number in 0 .. 1; got {q}")
+def nanquantile(x: Tensor, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Tensor:
+    """`quantile` of the elements over `axis` that are no nan; nan where all are."""
+    parts, between = parts_of(q, method, "nanquantile")
     axes = axes_of(axis, x.ndim)
     rest = [i for i in range(x.ndim) if i not in axes]
     count = math.prod(x.shape[a] for a in axes)
@@ -72,12 +95,15 @@ def nanquantile(x: Tensor, q: float, axis: Axis = None, keepdims: bool = False) 
     flat = reshape(transpose(x, (*rest, *axes)), (*(x.shape[i] for i in rest), count))
     ordered = sort(flat)  # nans last
     last = sum(logical_not(isnan(flat)), axis=-1, keepdims=True).astype(x.dtype) - 1.0
-    place = clip(last * q, low=0.0)
-    low = floor(place)
-    high = minimum(low + 1.0, clip(last, low=0.0))
-    first, second = (take_along_axis(ordered, raw(t.astype(np.int64)), -1) for t in (low, high))
-    value = squeeze(first + (second - first) * (place - low), -1)
-    return reshape(value, kept(x.shape, axis)) if keepdims else value
+    outs = []
+    for part in parts.reshape(-1).tolist():
+        place = clip(last * part, low=0.0)
+        low = floor(place)
+        high = minimum(low + 1.0, clip(last, low=0.0))
+        first, second = (take_along_axis(ordered, raw(t.astype(np.int64)), -1) for t in (low, high))
+        value = squeeze(first + (second - first) * between(place - low), -1)
+        outs.append(reshape(value, kept(x.shape, axis)) if keepdims else value)
+    return outs[0] if parts.ndim == 0 else stack(outs)
 
 
 def nanmedian(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -86,6 +112,7 @@ def nanmedian(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 # --- running sums, integrals ------------------------------------------------------------------------------
+@of_numbers
 @composed_widely
 def logcumsumexp(x: Tensor, axis: int = -1) -> Tensor:
     """log(cumsum(exp(x))) along an axis, without overflow."""

@@ -88,7 +88,7 @@ ROWS = [
     Row("broadcast_arrays", lambda *xs: rt.broadcast_arrays(*xs)[0], lambda *xs: np.broadcast_arrays(*xs)[0].copy(),
         [((3, 1), (4,)), ((), (2, 3))]),
     Row("cartesian_prod", rt.cartesian_prod,
-        lambda *xs: np.stack([g.reshape(-1) for g in np.meshgrid(*xs, indexing="ij")], 1),
+        lambda *xs: np.stack([g.reshape(-1) for g in np.meshgrid(*xs, indexing="ij")], -1) if xs[1:] else xs[0],
         [((2,), (3,), (2,)), ((3,),), ((0,), (2,))]),
     # --- elementwise
     Row("logaddexp2", rt.logaddexp2, np.logaddexp2, BINARY),

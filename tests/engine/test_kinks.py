@@ -36,7 +36,9 @@ def slope(f, *values):
         (lambda x: x**2, [-1, 0, 3], [-2, 0, 6]),
         (lambda x: x**3, [0], [0]),
         (lambda x: x ** np.array([0.0, 0.0, 1.0, 2.0]), [0, 3, 0, 0], [0, 0, 1, 0]),
-        (lambda x: 0.0**x, [0, 1, 2], [0, 0, 0]),
+        (lambda x: 0.0**x, [0, 1, 2, -1], [0, 0, 0, -np.inf]),
+        (rt.nn.mish, [1e18, -1e18], [1, 0]),
+        (lambda x: rt.nn.threshold(x, threshold=1.0, value=7.0), [0, 1, 2, np.nan], [0, 0, 1, 1]),
         *((f, [-1.5, -1, 0, 0.5, 1], [0] * 5) for f in (rt.sign, rt.floor, rt.ceil, rt.round, rt.trunc)),
         (rt.softplus, [0], [0.5]),
         (rt.logsumexp, [-np.inf, 0, 0], [0, 0.5, 0.5]),
@@ -44,7 +46,9 @@ def slope(f, *values):
     ],
 )
 def test_one_input(f, values, slopes):
-    np.testing.assert_allclose(slope(f, values), slopes, rtol=1e-15)  # zeros are exact
+    with np.errstate(divide="ignore"):  # 1 / 0 is meant
+        found = slope(f, values)
+    np.testing.assert_allclose(found, slopes, rtol=1e-15)  # zeros are exact
 
 
 @pytest.mark.parametrize(
@@ -53,11 +57,16 @@ def test_one_input(f, values, slopes):
         (rt.maximum, [1, 2, 3], [2, 2, 2], [[0, 0.5, 1], [1, 0.5, 0]]),
         (rt.minimum, [1, 2, 3], [2, 2, 2], [[1, 0.5, 0], [0, 0.5, 1]]),
         (rt.power, [0, 0, 0, 2], [0, 1, 2, 0], [[0, 1, 0, 0], [0, 0, 0, np.log(2)]]),
+        (rt.power, [0], [-1], [[-np.inf], [-np.inf]]),
+        (rt.power, [-0.0], [-1], [[-np.inf], [np.inf]]),
+        (rt.arctan2, [0, 0, 1], [0, 2, 0], [[0, 0.5, 0], [0, 0, -1]]),
+        (rt.logaddexp, [1e20, 1e20, np.inf], [1e20, -1e20, 0], [[0.5, 1, 1], [0.5, 0, 0]]),
         (lambda a, b: a % b, [5, -5], [3, 3], [[1, 1], [-1, 2]]),
     ],
 )
 def test_two_inputs(f, a, b, slopes):
-    np.testing.assert_allclose(slope(f, a, b), slopes, rtol=1e-15)
+    with np.errstate(divide="ignore"):  # 1 / 0 is meant
+        np.testing.assert_allclose(slope(f, a, b), slopes, rtol=1e-15)
 
 
 def test_values_at_the_corners():
@@ -83,6 +92,15 @@ def test_second_derivative_of_products_with_zeros():
     g = rt.grad(rt.prod(x), x, create_graph=True)
     second = rt.grad(g[1], x).numpy()
     assert second.tolist() == [0, 0, 0, 10]
+
+
+def test_a_slice_that_is_filled_twice_counts_once():
+    x, value = rt.from_numpy(np.ones((3, 2))).requires_grad_(), rt.from_numpy(np.array(5.0)).requires_grad_()
+    filled = rt.index_fill(x, 0, [0, -3, 2, 0], value)
+    assert filled.tolist() == [[5, 5], [1, 1], [5, 5]]
+    assert rt.grad(filled.sum(), [x, value])[1].item() == 4
+    assert rt.gradcheck(lambda x, v: rt.index_fill(x, 1, [1, 1], v), x, value)
+    assert rt.index_fill(rt.tensor([1, 2]), 0, [1], 2.7).tolist() == [1, 2]  # in x's dtype
 
 
 def test_small_results_keep_their_digits():

@@ -1,5 +1,7 @@
 """Running operations, order, rearrangements and scatters in PyTorch, where it is installed: values and gradients."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,15 @@ from .test_oracle import compare  # noqa: E402
 INDEX = np.array([[3, 0, 1], [3, 1, 1]])
 T_INDEX = torch.from_numpy(INDEX)
 ORDER = np.array([2, 0, 2, 1])
+
+COUNTS, SHARES = np.array([1, 2, 0, 1, 3, 1, 1]), np.array([0.5, 1.0, 2.0, 0.25, 1.5, 1.0, 0.1])
+
+
+def holed(x):
+    """x with some nans."""
+    hole = np.arange(24).reshape(3, 8) % 5 == 2
+    return rt.where(hole, math.nan, x) if isinstance(x, rt.Tensor) else torch.where(torch.from_numpy(hole), math.nan, x)
+
 
 # name, shapes, ours, theirs
 ROWS = [
@@ -44,6 +55,32 @@ ROWS = [
     ("masked_scatter", [(3, 4), (13,)], lambda x, s: rt.masked_scatter(x, x.detach() > 0, s), lambda x, s: (
         x.masked_scatter(x > 0, s))),
     ("cov", [(3, 7)], rt.cov, torch.cov),
+    ("cov weighted", [(3, 7)], lambda x: rt.cov(x, ddof=1, fweights=COUNTS, aweights=SHARES), lambda x: torch.cov(
+        x, fweights=torch.from_numpy(COUNTS), aweights=torch.from_numpy(SHARES))),
+    ("cov counted", [(3, 7)], lambda x: rt.cov(x, ddof=0, fweights=COUNTS), lambda x: torch.cov(
+        x, correction=0, fweights=torch.from_numpy(COUNTS))),
+    ("cov of shares", [(2, 7), (7,)], *[lambda x, w, f=f: f(x, aweights=w * w) for f in (rt.cov, torch.cov)]),
+    ("diff joined", [(3, 7), (3, 2), (3, 1)], lambda x, a, b: rt.diff(x, 2, 1, a, b), lambda x, a, b: torch.diff(
+        x, 2, 1, a, b)),
+    ("moveaxis", [(2, 3, 4, 5)], lambda x: rt.moveaxis(x, (3, 0, -3), (0, -1, 1)), lambda x: x.movedim(
+        (3, 0, -3), (0, -1, 1))),
+    ("flat index", [(3, 7)], lambda x: rt.take_along_axis(x, INDEX, None), lambda x: x.take_along_dim(T_INDEX)),
+    ("expand", [(3, 1)], lambda x: x.expand(2, -1, 4), lambda x: x.expand(2, -1, 4)),
+    ("expand new", [(2, 1)], lambda x: x.expand((0, 2, -1)), lambda x: x.expand((0, 2, -1))),
+    ("clip tensors", [(3, 7), (7,), (3, 1)], rt.clip, torch.clamp),
+    ("clip low", [(3, 7), (3, 7)], rt.clip, torch.clamp),
+    ("clip high", [(3, 7), ()], lambda x, h: rt.clip(x, None, h), lambda x, h: torch.clamp(x, max=h)),
+    ("cartesian of one", [(3,)], rt.cartesian_prod, torch.cartesian_prod),
+    ("eigh upper", [(4, 4)], lambda x: rt.linalg.eigh(x, "U")[0], lambda x: torch.linalg.eigh(x, "U")[0]),
+    ("eigvalsh upper", [(4, 4)], lambda x: rt.linalg.eigvalsh(x, UPLO="U"), lambda x: torch.linalg.eigvalsh(x, "U")),
+    ("positive", [(3,)], lambda x: +x, lambda x: +x),
+    *(
+        (f"nanquantile {method}", [(3, 8)],
+         lambda x, m=method: rt.nanquantile(holed(x), [0.0, 0.33, 0.8, 1.0], 1, method=m),
+         lambda x, m=method: torch.nanquantile(
+             holed(x), torch.tensor([0.0, 0.33, 0.8, 1.0], dtype=torch.float64), 1, interpolation=m))
+        for method in ("linear", "lower", "higher", "nearest", "midpoint")
+    ),
     ("corrcoef", [(3, 7)], rt.corrcoef, torch.corrcoef),
     ("kthvalue", [(3, 7)], lambda x: rt.kthvalue(x, 3, 1)[0], lambda x: x.kthvalue(3, 1)[0]),
     ("nanquantile", [(3, 7)], lambda x: rt.nanquantile(x, 0.3, 1), lambda x: x.nanquantile(0.3, 1)),
@@ -137,6 +174,8 @@ def test_indices_of_triangles(k, m):
 
 def test_whole_numbers_and_half_precision_of_linear_algebra():
     whole = rt.from_numpy(np.array([[2, 1], [1, 3]]))
+    powers = rt.linalg.vander(rt.from_numpy(np.array([5, 6], np.uint8)), 5)
+    assert powers.dtype == np.int64 and powers.tolist() == np.vander([5, 6], 5).tolist()  # 6^4 is no uint8
     for f in (rt.linalg.matrix_exp, rt.linalg.pinv, rt.cov, rt.corrcoef):
         assert f(whole).dtype == np.float64
     half = rt.from_numpy(np.array([[2.0, 1.0], [1.0, 3.0]], np.float16))

@@ -205,6 +205,36 @@ def test_distances(p, rng):
     compare(lambda a: nn.normalize(a, p, 0), lambda a: F.normalize(a, p, 0), arrays[:1])
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_cosine_similarity_broadcasts_before_it_measures(axis, rng):
+    arrays = [rng.standard_normal((1, 2, 3)), rng.standard_normal((2, 1, 3))]
+    compare(lambda a, b: nn.cosine_similarity(a, b, axis), lambda a, b: F.cosine_similarity(a, b, axis), arrays)
+    compare(
+        lambda a, b: nn.cosine_similarity(a, b, axis - 1 if axis < 0 else axis),
+        lambda a, b: F.cosine_similarity(a, b, axis - 1 if axis < 0 else axis),
+        [arrays[0], arrays[1][:, 0, None, None]],
+    )
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 4), ()])
+def test_gaussian_variance_of_a_row(shape, reduction, rng):
+    """(4,) beside (4, 4) is a variance for each row, in PyTorch, too."""
+    arrays = [rng.standard_normal((4, 4)), rng.standard_normal((4, 4)), rng.uniform(0.5, 2, shape)]
+    theirs = [arrays[0], arrays[1], arrays[2] if shape else np.full((4, 1), arrays[2])]
+    if shape:
+        compare(*both("gaussian_nll_loss", reduction=reduction), arrays)
+    ours = [nn.gaussian_nll_loss(*map(rt.from_numpy, arrays[:2]), v, reduction=reduction) for v in _forms(arrays[2])]
+    want = F.gaussian_nll_loss(*map(torch.from_numpy, theirs), reduction=reduction).numpy()
+    for found in ours:
+        np.testing.assert_allclose(found.numpy(), want, rtol=1e-12)
+
+
+def _forms(value):
+    """A variance as a tensor and as NumPy's array, and as a number where it is one."""
+    return [rt.from_numpy(value), value] if value.ndim else [rt.from_numpy(value), float(value)]
+
+
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 def test_embedding_bag(mode, rng):
     numbers, offsets = np.array([1, 2, 4, 5, 4, 3, 2, 9]), np.array([0, 4, 4, 5])
