@@ -2,17 +2,17 @@
 # What numba compiles is typed by numba.
 """Recurrent layers, compiled: all steps of some samples in one call, products included.
 
-pre      (T, B, R), R rows of a weight: what inputs and biases give; forward leaves the gates' values there
+pre      (T, B, R), R rows of a weight: what inputs and biases give; forward leaves the gates' values there, and
+         backward, in their place, the gradients of the gates before their functions
 hs, cs   (T + 1, B, ...): the states, `before` and `after` each step
 w, back  a weight as `packed` lays it out, for forward and backward
 lengths  (B,): a sample is left as it is by step t unless t < lengths[b]
-dpre     (T, B, R): gradients of the gates before their functions
 outer    (T, B, ...): gradients of the outputs; no steps where there are none
 dh, dc   (B, ...): gradients of the last states, which become those of the first
 ends     a range of samples, which no other range has to do with
 
 Of each cell, one sample's step is a function forward and one backward; the walks along the steps call them. `row` has
-the gates, `head` the gradient of the state after the step, `to` takes those of the gates.
+the gates, `head` the gradient of the state after the step.
 
 Each loop over the numbers of a row reads and writes few arrays: LLVM tells those apart, and makes vector code of it.
 
@@ -97,14 +97,14 @@ def _elman_row(row, relu):
 
 
 @inlined
-def _elman_row_back(row, head, to, relu):
+def _elman_row_back(row, head, relu):
     one, zero = row.dtype.type(1), row.dtype.type(0)
     if relu:
-        for j in range(np.uint64(to.size)):
-            to[j] = head[j] if row[j] > zero else zero
+        for j in range(np.uint64(row.size)):
+            row[j] = head[j] if row[j] > zero else zero
     else:
-        for j in range(np.uint64(to.size)):
-            to[j] = head[j] * (one - row[j] * row[j])
+        for j in range(np.uint64(row.size)):
+            row[j] = head[j] * (one - row[j] * row[j])
 
 
 @jit(contract=True)
@@ -120,17 +120,17 @@ def elman(pre, hs, w, lengths, reverse, relu, ends):
 
 
 @jit(contract=True)
-def elman_back(pre, w, lengths, reverse, relu, ends, outer, dh, dpre):
+def elman_back(pre, w, lengths, reverse, relu, ends, outer, dh):
     span = slice(ends[0], ends[1])
     zero, until = pre.dtype.type(0), lengths[span]
     dh, outer = dh[span], outer[:, span]
     for s in range(len(pre) - 1, -1, -1):
         t, _, _ = _step(s, len(pre), reverse)
-        d = dpre[t, span]
+        d = pre[t, span]
         _heads(dh, outer, until, t)
         for b in range(len(d)):
             if t < until[b]:
-                _elman_row_back(pre[t, ends[0] + b], dh[b], d[b], relu)
+                _elman_row_back(d[b], dh[b], relu)
                 dh[b] = zero
             else:
                 d[b] = zero
@@ -151,22 +151,21 @@ def _lstm_row(row, past, c, h):
 
 
 @inlined
-def _lstm_row_back(row, past, c, head, k, to):
+def _lstm_row_back(row, past, c, head, k):
     """k: the gradient of the cell's state."""
     one, n = c.dtype.type(1), c.size
     i, f, g, o = _quarters(row)
-    di, df, dg, do = _quarters(to)
     for j in range(np.uint64(n)):
         top, scaled = tanh(c[j]), head[j] * o[j]
-        do[j] = scaled * top * (one - o[j])
+        o[j] = scaled * top * (one - o[j])
         k[j] += scaled * (one - top * top)
     for j in range(np.uint64(n)):
-        through = k[j] * i[j]
-        di[j] = through * g[j] * (one - i[j])
-        dg[j] = through * (one - g[j] * g[j])
+        through, new = k[j] * i[j], g[j]
+        i[j] = through * new * (one - i[j])
+        g[j] = through * (one - new * new)
     for j in range(np.uint64(n)):
         through = k[j] * f[j]
-        df[j] = through * past[j] * (one - f[j])
+        f[j] = through * past[j] * (one - f[j])
         k[j] = through
 
 
@@ -191,7 +190,7 @@ def lstm(pre, hs, cs, hidden, w, w_hr, lengths, reverse, ends):
 
 
 @jit(contract=True)
-def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, projected):
+def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, projected):
     """projected (T, B, P): gradients of the outputs; no steps where there is no projection."""
     span = slice(ends[0], ends[1])
     zero, until = pre.dtype.type(0), lengths[span]
@@ -199,7 +198,7 @@ def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, pro
     tops = np.zeros((len(dh), cs.shape[2]), pre.dtype)
     for s in range(len(pre) - 1, -1, -1):
         t, before, after = _step(s, len(pre), reverse)
-        d = dpre[t, span]
+        d = pre[t, span]
         _heads(dh, outer, until, t)
         heads = dh
         if len(projected):
@@ -210,7 +209,7 @@ def lstm_back(pre, cs, w, w_hr, lengths, reverse, ends, outer, dh, dc, dpre, pro
         for b in range(len(d)):
             place = ends[0] + b
             if t < until[b]:
-                _lstm_row_back(pre[t, place], cs[before, place], cs[after, place], heads[b], dc[b], d[b])
+                _lstm_row_back(d[b], cs[before, place], cs[after, place], heads[b], dc[b])
                 dh[b] = zero
             else:
                 d[b] = zero
@@ -232,21 +231,21 @@ def _gru_row(row, more, h, to):
 
 
 @inlined
-def _gru_row_back(row, more, h, head, to, also):
+def _gru_row_back(row, more, h, head, also):
     """`head` becomes what goes to the state before without a product."""
     one, n = h.dtype.type(1), h.size
     r, z, new = _thirds(row)
-    dr, dz, dn = _thirds(to)
-    for j in range(np.uint64(n)):
-        dz[j] = head[j] * (h[j] - new[j]) * z[j] * (one - z[j])
-        dn[j] = head[j] * (one - z[j]) * (one - new[j] * new[j])
-    for j in range(np.uint64(n)):
-        dr[j] = dn[j] * more[j] * r[j] * (one - r[j])
-        head[j] *= z[j]
-    also[: 2 * n] = to[: 2 * n]
     last = also[2 * n :]
     for j in range(np.uint64(n)):
-        last[j] = dn[j] * r[j]
+        value, share, rest = new[j], z[j], one - z[j]
+        z[j] = head[j] * (h[j] - value) * share * rest
+        new[j] = head[j] * rest * (one - value * value)
+        head[j] *= share
+    for j in range(np.uint64(n)):
+        reset = r[j]
+        r[j] = new[j] * more[j] * reset * (one - reset)
+        last[j] = new[j] * reset
+    also[: 2 * n] = row[: 2 * n]
 
 
 @jit(contract=True)
@@ -266,19 +265,19 @@ def gru(pre, hs, hidden, bias, w, w_new, lengths, reverse, ends):
 
 
 @jit(contract=True)
-def gru_back(pre, hs, hidden, w, lengths, reverse, ends, outer, dh, dpre, dhid):
-    """dhid (T, B, R): as dpre, for the recurrent product, whose new gate comes before the reset gate."""
+def gru_back(pre, hs, hidden, w, lengths, reverse, ends, outer, dh, dhid):
+    """dhid (T, B, R): as pre's gradients, for the recurrent product, whose new gate comes before the reset gate."""
     span = slice(ends[0], ends[1])
     zero, until = pre.dtype.type(0), lengths[span]
     dh, outer = dh[span], outer[:, span]
     for s in range(len(pre) - 1, -1, -1):
         t, before, _ = _step(s, len(pre), reverse)
-        d, also = dpre[t, span], dhid[t, span]
+        d, also = pre[t, span], dhid[t, span]
         _heads(dh, outer, until, t)
         for b in range(len(d)):
             place = ends[0] + b
             if t < until[b]:
-                _gru_row_back(pre[t, place], hidden[t, place], hs[before, place], dh[b], d[b], also[b])
+                _gru_row_back(d[b], hidden[t, place], hs[before, place], dh[b], also[b])
             else:
                 d[b] = zero
                 also[b] = zero

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .cpu_matmul import matmul
+from .cpu_rows import sum_of_rows
 from .threads import shared
 
 _GRAIN = 8  # samples: the rows of a tile
@@ -19,9 +20,12 @@ class _Elman:
     """Each cell: its gates `pre` (T, B, gates), which become values, and the states `hs` (T + 1, B, H).
 
     forward(ends)         all steps of a range of samples
-    backward(ends, ...)   the gradients of the gates into `dpre` and, where they differ for the recurrent product,
-                          `dhid`; that of the last state, in place, becomes the first one's
+    backward(ends, ...)   the gradients of the gates, in place of their values in `pre`; into `dhid` where they differ
+                          for the recurrent product; that of the last state, in place, becomes the first one's
+    spent                 whether `pre` holds gradients already
     """
+
+    spent = False
 
     relu = False
     hidden: Any  # what the cell keeps besides, where it does
@@ -51,12 +55,12 @@ class _Elman:
         from .cpu_cells import packed
 
         self.back = packed(self.w_hh)
-        self.dpre = self.dhid = np.empty_like(self.pre)
+        self.dhid = self.pre
 
     def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
         from .cpu_cells import elman_back
 
-        elman_back(self.pre, self.back, self.lengths, self.reverse, self.relu, ends, outer, dh, self.dpre)
+        elman_back(self.pre, self.back, self.lengths, self.reverse, self.relu, ends, outer, dh)
 
 
 class _Relu(_Elman):
@@ -93,7 +97,7 @@ class _Lstm(_Elman):
 
         lstm_back(
             *(self.pre, self.cs, self.back, self.from_out, self.lengths, self.reverse, ends),
-            *(outer, dh, self.dc, self.dpre, self.projected),
+            *(outer, dh, self.dc, self.projected),
         )
 
 
@@ -118,10 +122,7 @@ class _Gru(_Elman):
     def backward(self, ends: tuple[int, int], outer: Any, dh: Any) -> None:
         from .cpu_cells import gru_back
 
-        gru_back(
-            *(self.pre, self.hs, self.hidden, self.back, self.lengths, self.reverse, ends),
-            *(outer, dh, self.dpre, self.dhid),
-        )
+        gru_back(self.pre, self.hs, self.hidden, self.back, self.lengths, self.reverse, ends, outer, dh, self.dhid)
 
 
 _CELLS: dict[str, type[_Elman]] = {"rnn_tanh": _Elman, "rnn_relu": _Relu, "lstm": _Lstm, "gru": _Gru}
@@ -131,6 +132,7 @@ class _Recurrent:
     """Kernel `rnn`: x (T, B, I), h, c, the weights, biases and projection, lengths; see `ops/rnn.py`."""
 
     keeps_output = True
+    placed = True
 
     def accepts(self, x: Any, *rest: Any, kind: str, reverse: bool) -> bool:
         floats = [a for a in rest[:-1] if a is not None]
@@ -155,29 +157,32 @@ class _Recurrent:
         return (out, *(s[0 if reverse else -1].copy() for s in cell.states)), (cell, flat)
 
     def backward(
-        self, grad: Any, needs: Any, residuals: Any, x: Any, h: Any, c: Any, *rest: Any, kind: str, reverse: bool
+        self, grad: Any, needs: Any, places: Any, residuals: Any, x: Any, h: Any, c: Any, *rest: Any, **options: Any
     ) -> list:
         cell, flat = residuals
+        if cell.spent:  # by an earlier pass that retained the graph
+            _, (cell, flat) = self.forward(x, h, c, *rest, **options)
+        cell.spent = True
         outer, dlast, *others = grad
         cell.prepare(others[0] if others else None)
         dh = np.zeros(h.shape, h.dtype) if dlast is None else np.array(dlast, order="C")
         outer = np.empty((0, *h.shape), h.dtype) if outer is None else np.ascontiguousarray(outer)
         shared(x.shape[1], _GRAIN, lambda first, last: cell.backward((first, last), outer, dh))
         rows = cell.pre.shape[2]
-        dpre = cell.dpre.reshape(-1, rows)
-        dhid = dpre if cell.dhid is cell.dpre else cell.dhid.reshape(-1, rows)
-        previous = cell.hs[1:] if reverse else cell.hs[:-1]
-        to_bias = dpre.sum(axis=0) if needs[5] or needs[6] else None
-        to_hidden = to_bias if dhid is dpre else dhid.sum(axis=0) if needs[6] else None
+        dpre = cell.pre.reshape(-1, rows)
+        dhid = dpre if cell.dhid is cell.pre else cell.dhid.reshape(-1, rows)
+        previous = cell.hs[1:] if cell.reverse else cell.hs[:-1]
+        to_bias = sum_of_rows(dpre, places[5]) if needs[5] or needs[6] else None
+        to_hidden = to_bias if dhid is dpre else sum_of_rows(dhid, places[6]) if needs[6] else None
         return [
             matmul(dpre, rest[0]).reshape(x.shape) if needs[0] else None,
             dh if needs[1] else None,
             cell.dc if needs[2] else None,
-            matmul(dpre.T, flat) if needs[3] else None,
-            matmul(dhid.T, _flat(previous)) if needs[4] else None,
+            matmul(dpre.T, flat, out=places[3]) if needs[3] else None,
+            matmul(dhid.T, _flat(previous), out=places[4]) if needs[4] else None,
             to_bias if needs[5] else None,
             to_hidden if needs[6] else None,
-            matmul(_flat(cell.projected).T, _flat(cell.hidden)) if needs[7] else None,
+            matmul(_flat(cell.projected).T, _flat(cell.hidden), out=places[7]) if needs[7] else None,
             None,
         ]
 
