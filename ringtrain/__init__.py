@@ -90,6 +90,7 @@ from .ops.create import (
     arange,
     bernoulli,
     eye,
+    from_numpy,
     full,
     full_like,
     linspace,
@@ -103,6 +104,7 @@ from .ops.create import (
     randint,
     randn,
     randn_like,
+    tensor,
     zeros,
     zeros_like,
 )
@@ -283,7 +285,7 @@ from .ops.statistics import (
 )
 from .random import seed
 from .recompute import recompute, recompute_sequential
-from .tensor import Tensor, from_numpy, tensor
+from .tensor import Tensor
 
 setattr(nn, "SyncBatchNorm", SyncBatchNorm)  # noqa: B010  PyTorch's place for it; it communicates, so it lives above nn
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .backward import grad
-from .tensor import Tensor, tensor
+from .ops.create import tensor
+from .tensor import Tensor
 
 __all__ = ["gradcheck"]
 

@@ -46,6 +46,18 @@ class Leaf:
         else:  # NumPy's ops give scalars, which cannot be added to in place, for arrays of no axes
             self.grad = np.array(g) if isinstance(g, np.generic) else g.copy()
 
+    def clear(self, set_to_none: bool = True) -> None:
+        """Drops the gradient; or makes zeros of it, where there is one."""
+        if set_to_none or self.grad is None:
+            self.grad = None
+            return
+        self.version[0] += 1
+        if self.buffer is None:  # a tensor of the graph keeps its values
+            self.grad = getattr(self.grad, "_data", self.grad).copy()
+        else:
+            self.grad = self.buffer
+        self.grad[...] = 0
+
     def fire(self) -> None:
         """Runs the hooks: the gradient is final for this backward pass."""
         owner = self.owner()

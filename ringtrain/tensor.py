@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend as backends
-from .dtypes import BFLOAT16, is_float
+from .dtypes import is_float
 from .leaf import Leaf
 
-__all__ = ["Leaf", "Tensor", "beside", "describe", "from_numpy", "is_float", "raw", "share", "tensor", "wrap"]
+__all__ = ["Leaf", "Tensor", "beside", "describe", "is_float", "raw", "share", "wrap"]
 
 _ndarray = np.ndarray
 
@@ -324,40 +324,6 @@ def describe(array: Any) -> str:
     return type(array).__name__
 
 
-def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of the values.
-
-    data    numbers in nested sequences, an array, or a tensor (outside the graph)
-    dtype   None: that of the data, except that float64 becomes float32, the dtype networks train in
-    device  "cpu" (the default), "cuda", "cuda:1" or "meta"
-    """
-    target, index = backends.get(device)
-    given = raw(data)
-    if not backends.knows(given):  # np.array copies, whatever the object shares its memory with
-        nested = isinstance(given, (list, tuple)) and any(isinstance(x, Tensor) for x in given)
-        data = np.array([_on_host(x) for x in given] if nested else given)
-    else:
-        source = backends.of(given)
-        data = given if source is target or target.abstract else source.to_numpy(given)
-    if data.dtype.kind in "OUSV" and data.dtype != BFLOAT16:
-        raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
-    if dtype is None and data.dtype == np.float64:
-        dtype = np.float32
-    array = target.asarray(data, dtype, index)
-    return Tensor(array.copy() if array is given else array, requires_grad)
-
-
-def _on_host(value: Any) -> Any:
-    return value.backend.to_numpy(value._data) if isinstance(value, Tensor) else value
-
-
 def beside(x: Tensor, value: Any) -> Any:
     """A NumPy array as one on the device of x; anything else as it is."""
     return x.backend.asarray(value) if type(value) is _ndarray and x.backend.waits else value
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor around a NumPy array: its memory, its dtype, no copy."""
-    if type(array) is not _ndarray:
-        array = np.asarray(array)
-    return Tensor(array)

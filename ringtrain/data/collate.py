@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ringtrain.tensor import Tensor, from_numpy, tensor
+from ringtrain.ops.create import from_numpy, tensor
+from ringtrain.tensor import Tensor
 
 
 def default_collate(samples: Sequence[Any], who: str = "default_collate", rows: Sequence[int] | None = None) -> Any:

@@ -175,12 +175,12 @@ class DistributedOptimizer:
         self.optimizer.step()
         self._reset()
 
-    def zero_grad(self) -> None:
-        """Drops the gradients, those under way too."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients, those under way too; or makes zeros of those there are."""
         if any(self._arrived.values()):  # some rank may have sent a bucket that this one has not
             self.synchronize()
         self._reset()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none)
 
     def _reset(self) -> None:
         self._synchronized = False

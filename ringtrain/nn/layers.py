@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import random
 from ..ops import distance, embedding, linalg, shape
-from ..tensor import Tensor, tensor
+from ..ops.create import tensor
+from ..tensor import Tensor
 from .init import Initializer, Kaiming, Normal, Uniform, Zeros
 from .module import LazyParameter, Module, Parameter, parameter
 

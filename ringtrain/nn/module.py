@@ -170,10 +170,11 @@ class Module:
             p.requires_grad_(value)
         return self
 
-    def zero_grad(self) -> None:
-        """Drops all gradients: they start anew with the next backward."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops all gradients: they start anew with the next backward; or makes zeros of those there are."""
         for p in self.parameters():
-            p.grad = None
+            if type(p._node) is Leaf:
+                p._node.clear(set_to_none)
 
     def to(self, target: Any) -> Module:
         """Moves to a device ("cuda:0", "cpu"), or converts all floats to a dtype, in place. Returns self.

@@ -206,12 +206,13 @@ class Transformer(Module):
         def last() -> LayerNorm:
             return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
-        self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*layer, dtype=dtype), num_encoder_layers, last()
-        )
-        self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*layer, dtype=dtype), num_decoder_layers, last()
-        )
+        if custom_encoder is None:
+            part = TransformerEncoderLayer(*layer, dtype=dtype)
+            custom_encoder = TransformerEncoder(part, num_encoder_layers, last())
+        if custom_decoder is None:
+            other = TransformerDecoderLayer(*layer, dtype=dtype)
+            custom_decoder = TransformerDecoder(other, num_decoder_layers, last())
+        self.encoder, self.decoder = custom_encoder, custom_decoder
         for p in self.parameters():
             if p.ndim > 1:
                 xavier_uniform_(p)

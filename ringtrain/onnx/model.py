@@ -9,7 +9,8 @@ import numpy as np
 
 from ..dtypes import is_float
 from ..nn.module import Module, Parameter
-from ..tensor import Tensor, describe, from_numpy
+from ..ops.create import from_numpy
+from ..tensor import Tensor, describe
 from .graph import Context, Graph
 from .proto import dtype_of, read
 

@@ -1,4 +1,4 @@
-"""Tensors from nothing."""
+"""Tensors from values, and from nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,43 @@ import numpy as np
 from .. import backend as backends
 from .. import random
 from ..backend.meta import MetaArray
-from ..tensor import Tensor
+from ..dtypes import BFLOAT16
+from ..tensor import Tensor, raw
 from .define import register
+
+
+def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of the values.
+
+    data    numbers in nested sequences, an array, or a tensor (outside the graph)
+    dtype   None: that of the data, except that float64 becomes float32, the dtype networks train in
+    device  "cpu" (the default), "cuda", "cuda:1" or "meta"
+    """
+    target, index = backends.get(device)
+    given = raw(data)
+    if not backends.knows(given):  # np.array copies, whatever the object shares its memory with
+        nested = isinstance(given, (list, tuple)) and any(isinstance(x, Tensor) for x in given)
+        data = np.array([_on_host(x) for x in given] if nested else given)
+    else:
+        source = backends.of(given)
+        data = given if source is target or target.abstract else source.to_numpy(given)
+    if data.dtype.kind in "OUSV" and data.dtype != BFLOAT16:
+        raise TypeError(f"a tensor holds numbers, not {data.dtype}; are the sequences of unequal length?")
+    if dtype is None and data.dtype == np.float64:
+        dtype = np.float32
+    array = target.asarray(data, dtype, index)
+    return Tensor(array.copy() if array is given else array, requires_grad)
+
+
+def _on_host(value: Any) -> Any:
+    return value.backend.to_numpy(value._data) if isinstance(value, Tensor) else value
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor around a NumPy array: its memory, its dtype, no copy."""
+    if type(array) is not np.ndarray:
+        array = np.asarray(array)
+    return Tensor(array)
 
 
 def _shape(shape: Any, dtype: Any = None) -> tuple[int, ...]:

@@ -54,11 +54,11 @@ def cross_entropy(
 ) -> Tensor:
     """Softmax cross-entropy: -log softmax(logits)[target], the usual loss of a classifier.
 
-    logits        (N, C) or (N, C, ...), any float dtype
+    logits        (N, C) or (N, C, ...), any float dtype; or those of one sample, (C,)
     target        class numbers 0 .. C-1, integers of shape (N,) or (N, ...); or floats of the logits' shape, the
                   probability of each class, which get a gradient where they want one
     weight        (C,): a weight for each class; it gets no gradient
-    ignore_index  targets of this value do not count
+    ignore_index  targets of this value do not count; for class numbers
     label_smoothing  the part of the target's probability, 0 to 1, that is spread over all classes
 
     "mean" divides by the total weight of the targets that count, as PyTorch does (of probabilities: by their number).
@@ -66,7 +66,14 @@ def cross_entropy(
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must lie in 0 .. 1; got {label_smoothing}")
+    if logits.ndim == 1:
+        target = target if hasattr(target, "shape") else np.asarray(target)
+        some = target.reshape((1, *target.shape))
+        out = cross_entropy(logits[None], some, weight, ignore_index, label_smoothing, reduction)
+        return squeeze(out, 0) if reduction == "none" else out
     if is_float(getattr(raw(target), "dtype", np.dtype(bool))) and raw(target).shape == logits.shape:
+        if ignore_index != -100:
+            raise ValueError("cross_entropy: ignore_index is for class numbers; these targets are probabilities")
         return _of_probabilities(logits, target, weight, label_smoothing, reduction)
     labels, counted = _labels("cross_entropy", logits, target, ignore_index)
     if logits.backend.abstract:  # a shape has no labels to look at

@@ -122,12 +122,15 @@ class Optimizer:
                 bucket.keep(self._wanted(bucket.params, bucket.options))
                 bucket.settled = key
 
-    def zero_grad(self) -> None:
-        """Drops the gradients: the next backward starts them anew, in the same memory."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients: the next backward starts them anew, in the same memory.
+
+        set_to_none=False makes zeros of those there are, which an update then goes by: momentum moves parameters on.
+        """
         for bucket in self.buckets:
             for p in bucket.params:
                 if type(p._node) is Leaf:
-                    p._node.grad = None
+                    p._node.clear(set_to_none)
 
     # --- state --------------------------------------------------------------------------------------------
     def _numbered(self) -> dict[int, int]:

@@ -118,6 +118,11 @@ MISTAKES = [
     (lambda: rt.nn.cross_entropy(f32(3, 4), [0, 9, 1]), ValueError, r"target 9 at \[1\] is no class.*0 \.\. 3"),
     (lambda: rt.nn.cross_entropy(f32(3, 4), np.ones(3)), TypeError, r"class numbers, integers; got float64"),
     (lambda: rt.nn.cross_entropy(f32(3, 4), [0, 1]), ValueError, r"\(3, 4\) want targets of shape \(3,\); got \(2,\)"),
+    (
+        lambda: rt.nn.cross_entropy(f32(1, 4), f32(1, 4), ignore_index=1),
+        ValueError,
+        r"ignore_index is for class numbers",
+    ),
     (lambda: rt.nn.cross_entropy(f32(1, 4), [0], reduction="max"), ValueError, r"reduction 'max' is unknown"),
     (lambda: rt.nn.cross_entropy(f32(1, 4), [0], label_smoothing=2.0), ValueError, r"label_smoothing .*got 2\.0"),
     (lambda: rt.nn.nll_loss(f32(1, 200), [-1]), ValueError, r"nll_loss: target -1 at \[0\] is no class"),

@@ -76,6 +76,18 @@ def test_cross_entropy_with_probabilities(shape, smoothing, weighted, reduction,
 
 
 @REDUCTIONS
+@pytest.mark.parametrize("target", [2, np.array(3), np.array([0.1, 0.2, 0.3, 0.4])], ids=["number", "array", "floats"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_of_one_sample(target, weighted, reduction, rng):
+    options = {"reduction": reduction, "label_smoothing": 0.2}
+    compare(
+        lambda x: nn.cross_entropy(x, target, rt.from_numpy(CLASSES) if weighted else None, **options),
+        lambda x: F.cross_entropy(x, torch.tensor(target), torch.from_numpy(CLASSES) if weighted else None, **options),
+        [rng.standard_normal(4)],
+    )
+
+
+@REDUCTIONS
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
     ("shape", "labels"), [((5, 4), LABELS), ((2, 4, 3), np.array([[1, 0, 3], [2, 3, 3]]))], ids=str

@@ -171,6 +171,32 @@ def test_a_frozen_parameter_is_left_alone():
     assert (values(params)[0] != before[0]).all()
 
 
+@pytest.mark.cpu
+def test_arrays_that_are_updated_together_begin_apart():
+    """As far as a processor can tell by the last 12 bits of an address."""
+    (bucket,) = optim.Adam(nn.Linear(33, 7).parameters()).buckets
+    starts = sorted(a.ctypes.data % 4096 for a in (bucket.data, bucket.grad, *bucket.state.values()))
+    assert starts == [0, 1024, 2048, 3072]
+
+
+def test_gradients_may_be_zeros_instead_of_none():
+    free, held = rt.tensor([1.0, 2.0], requires_grad=True), nn.Linear(2, 2)
+    sgd = optim.SGD(held.parameters(), lr=0.1, momentum=0.9)
+    (held(free) ** 2).sum().backward()
+    sgd.zero_grad(set_to_none=False)
+    assert all(not p.grad.numpy().any() for p in held.parameters())
+    assert all(p._node.grad is p._node.buffer for p in held.parameters())
+    assert free.grad.numpy().any()
+    (held(free) ** 2).sum().backward()
+    once = held.weight.grad.numpy().copy()
+    held.zero_grad()
+    assert held.weight.grad is None
+    held.zero_grad(set_to_none=False)  # nothing to make zeros of
+    assert held.weight.grad is None
+    (held(free) ** 2).sum().backward()
+    np.testing.assert_array_equal(held.weight.grad.numpy(), once)
+
+
 def test_zero_grad_starts_gradients_anew():
     layer = nn.Linear(3, 2)
     sgd = optim.SGD(layer.parameters(), lr=0.1)

@@ -9,7 +9,8 @@ import numpy as np
 
 from ringtrain.data.ahead import ahead
 from ringtrain.data.shuffle import SAMPLER, permutation
-from ringtrain.tensor import Tensor, from_numpy
+from ringtrain.ops.create import from_numpy
+from ringtrain.tensor import Tensor
 
 
 class DataDesc(NamedTuple):
