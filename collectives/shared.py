@@ -11,6 +11,8 @@ in place    arrays from `collectives.empty` lie in arenas: after the meeting a r
             least that the memory has to do: two barriers
 by boxes    other arrays: copied through boxes that stay in the host's cache, 3 S bytes read and written
             of which 2 S there, one barrier a window and two to fill and drain the pipeline
+
+Of reduce-scatter and allgather a rank's AT_MEETING bytes go by slots, too.
 """
 
 import os
@@ -40,6 +42,7 @@ from .shared_plan import (
 )
 
 REMEMBERED = 4096  # plans kept; programs repeat their calls
+AT_MEETING = 16 << 10  # bytes of a rank that are handed over at a meeting, where nobody needs another to go on
 NO_ROOM = "this host has no room for that"
 
 
@@ -181,6 +184,13 @@ class SharedLink(WholeLink):
         return np.where(offsets < 0, 0, self._bases + offsets)
 
     def reduce_scatter(self, flat: np.ndarray, bounds: Sequence[int], reduction: Reduction, out: np.ndarray) -> None:
+        if flat.nbytes <= AT_MEETING:
+            self.meeting.meet(payload=flat)
+            if out.size:
+                plan = self.plan(flat.dtype, out.size, reduction)
+                sources = self.meeting.slots() + bounds[self.rank] * flat.itemsize
+                self.kernels.reduce_at(plan.address, sources.ctypes.data, out.ctypes.data)
+            return
         places = self._seen(flat)
         if places.all():  # everybody reads where the data is, and nobody goes on before all have read
             if out.size:
@@ -193,6 +203,12 @@ class SharedLink(WholeLink):
         self._exchange(flat, np.array(bounds, np.int64), plan, (1, 0), 0, result=out.ctypes.data)
 
     def gather_segments(self, flat: np.ndarray, bounds: Sequence[int] | np.ndarray, own: np.ndarray) -> None:
+        if max(stop - start for start, stop in pairwise(bounds)) * flat.itemsize <= AT_MEETING:
+            self.meeting.meet(payload=own)
+            target, size = flat.ctypes.data, flat.itemsize
+            for slot, (start, stop) in zip(self.meeting.slots().tolist(), pairwise(bounds), strict=True):
+                memmove(target + int(start) * size, slot, int(stop - start) * size)
+            return
         segments = [flat[start:stop] for start, stop in pairwise(bounds)]
         mine = segments[self.rank]
         if mine.size and mine.ctypes.data != own.ctypes.data:

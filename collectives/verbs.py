@@ -5,6 +5,7 @@ change under way, and returns `Work`. It does not communicate: the group compare
 ranks first, and an argument that is wrong on one rank only must not leave the others waiting.
 """
 
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -85,7 +86,7 @@ def _peer(rank: int, size: int, what: str) -> int:
 
 def _row_size(array: np.ndarray) -> int:
     """Items in one row of an array whose first axis may be empty."""
-    return int(np.prod(array.shape[1:], dtype=np.int64))
+    return math.prod(array.shape[1:])
 
 
 def _flat(array: Any, in_place: bool) -> Any:
@@ -146,8 +147,8 @@ def allgather(size: int, x: Any, name: str | None) -> Work:
 
     def move(link: Link) -> np.ndarray:
         rows = routes.offsets(routes.allgather_counts(link, len(own))[:, 0]) if size > 1 else [0, len(own)]
-        out = library(own).empty((rows[-1], *own.shape[1:]), own.dtype)
-        routes.allgather(link, own, out.reshape(-1), [row * _row_size(own) for row in rows])
+        out, items = library(own).empty((rows[-1], *own.shape[1:]), own.dtype), _row_size(own)
+        routes.allgather(link, own, out.reshape(-1), [row * items for row in rows])
         return out
 
     return Work(Call("allgather", name, own.dtype, (None, *own.shape[1:])), move, nbytes=own.nbytes)
@@ -192,7 +193,8 @@ def reduce_scatter(size: int, x: Any, op: Op, name: str | None, prescale: float,
     rows = ring.split_evenly(len(array), size)
 
     def move(link: Link) -> np.ndarray:
-        bounds = [row * _row_size(array) for row in rows]
+        items = _row_size(array)
+        bounds = [row * items for row in rows]
         out = routes.reduce_scatter(link, array.reshape(-1), bounds, reduction)
         return out.reshape(rows[link.rank + 1] - rows[link.rank], *array.shape[1:])
 
@@ -225,7 +227,8 @@ def alltoall(size: int, x: Any, splits: Sequence[int] | None, name: str | None) 
 
 def _bounds(array: Any, counts: Sequence[int] | np.ndarray) -> list[int]:
     """Offsets, in items, of consecutive groups of rows."""
-    return [row * _row_size(array) for row in routes.offsets(counts)]
+    items = _row_size(array)
+    return [row * items for row in routes.offsets(counts)]
 
 
 def gather(size: int, x: Any, root: int, name: str | None) -> Work:
