@@ -90,26 +90,23 @@ _LOOPS = [_loop_1, _loop_2, _loop_3]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class _Pointwise:
-    """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order of axes."""
+def pointwise(rule: Callable, arrays: list, numbers: Sequence) -> Any:
+    """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order; None for others.
 
-    def accepts(self, arrays: list) -> bool:
-        last = arrays[-1]
-        dtype, shape = last.dtype, last.shape
-        if dtype not in _FLOATS:
-            return False
-        for a in arrays:
-            if a.dtype is not dtype or a.shape != shape:
-                return False
-        return dense(last)
-
-    def __call__(self, rule: Callable, arrays: list, numbers: Sequence) -> Any:
-        last = arrays[-1]  # of a vjp an input or output of its op; before it is the gradient, in whatever layout
-        strides, dtype = last.strides, last.dtype
-        out = np.empty_like(last)
-        given = [flat(a if a.strides == strides else like(a, last)) for a in arrays]
-        _loop(rule, len(arrays), dtype)(flat(out), *given, tuple([dtype.type(x) for x in numbers]))
-        return out
-
-
-KERNEL = _Pointwise()
+    The last array is, of a vjp, an input or output of its op; before it is the gradient, in whatever layout.
+    """
+    last = arrays[-1]
+    dtype, shape, strides = last.dtype, last.shape, last.strides
+    if dtype not in _FLOATS:
+        return None
+    for a in arrays:
+        if a.dtype is not dtype or a.shape != shape:
+            return None
+    plain = last.flags.c_contiguous
+    if not plain and not dense(last):
+        return None
+    out = np.empty(shape, dtype) if plain else np.empty_like(last)
+    whole = [out, *[a if a.strides == strides else like(a, last) for a in arrays]]
+    rows = [a.reshape(-1) for a in whole] if plain else [flat(a) for a in whole]
+    _loop(rule, len(arrays), dtype)(*rows, tuple([dtype.type(x) for x in numbers]))
+    return out

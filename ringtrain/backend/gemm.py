@@ -18,7 +18,7 @@ from .vectors import BYTES, fetch, keep, move, number_at, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
-BLOCK = 32 * ROWS  # rows of a transposed `a` laid out at a time
+BLOCK = 128 * ROWS  # rows of a transposed `a` laid out at a time: what lies behind each other is read so, page by page
 STRETCH = 8 * ROWS  # rows that go through all panels of a slab before the next
 LINE = 64
 SLACK = 4096  # bytes behind what is laid out: vectors at its end are written whole

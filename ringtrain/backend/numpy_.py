@@ -32,7 +32,7 @@ _PROVIDERS = {
     "cross_entropy": "cpu_rows:CROSS_ENTROPY",
     "log_softmax": "cpu_rows:LOG_SOFTMAX",
     "softmax": "cpu_rows:SOFTMAX",
-    "pointwise": "cpu_pointwise:KERNEL",
+    "pointwise": "cpu_pointwise:pointwise",
     "elementwise": "cpu_elementwise:KERNEL",
     "square_sum": "cpu_norm:KERNEL",
     "sum_of_rows": "cpu_rows:sum_of_rows",

@@ -103,9 +103,11 @@ def pointwise(rule: Callable) -> Callable:
         if xp is not taped and getattr(args[0], "size", 0) >= _LOOP:
             arrays = [a for a in args if hasattr(a, "shape")]
             kernel = backends.of(arrays[-1]).kernel("pointwise")
-            if kernel is not None and kernel.accepts(arrays):
+            if kernel is not None:
                 numbers = [*args[len(arrays) :], *(defaults | attributes).values()] if defaults else args[len(arrays) :]
-                return kernel(rule, arrays, numbers)
+                out = kernel(rule, arrays, numbers)
+                if out is not None:
+                    return out
         return rule(xp, *args, **attributes)
 
     # an op learns its inputs and attributes from the signature
