@@ -25,6 +25,7 @@ from ..tensor import Tensor
 __all__ = ["binary", "composed_widely", "fitting", "op", "pointwise", "register", "special", "unary", "widely"]
 
 _LOOP = 2048  # elements from which a loop is worth looking for
+_FIRSTS = (None, None)  # the slots of most: one object less for the garbage collector to look at
 _new = object.__new__
 _ndarray: Any = np.ndarray  # what goes the short way; None while ops are watched, so that all go through `Op.__call__`
 
@@ -170,9 +171,10 @@ class _Saver:
         node.shape = data.shape
         node.dtype = data.dtype
         node.taps = None
-        if self.pick is not None:
-            node.saved = self.pick(values)
-            picked = node.cells = self.pick(cells)
+        pick = self.pick
+        if pick is not None:
+            node.saved = pick(values)
+            picked = node.cells = pick(cells)
             stamp = 0
             for cell in picked:
                 stamp += cell[0]
@@ -225,7 +227,7 @@ def binary(
 
     made = Op(name, run, vjp, broadcasts=True)
     plans = [made.plan(needs) for needs in ((True, False), (False, True), (True, True))]
-    first, second, both = (_Saver(plan, 2) if plan else None for plan in plans)
+    first, second, both = (_Saver(plan, 2).node if plan else None for plan in plans)
 
     def call(a: Any, b: Any) -> Tensor:
         if type(a) is Tensor or isinstance(a, Tensor):  # the first is quicker
@@ -251,9 +253,10 @@ def binary(
         out._node = out._slot = None
         version = out._version = [0]
         if e is not None or f is not None:
-            saver = second if e is None else first if f is None else both
-            if saver is not None and mode.grad:
-                saver.node(made, (e, f), (s, t), (x, y, z), (ca, cb, version), out)
+            save = second if e is None else first if f is None else both
+            if save is not None and mode.grad:
+                slots = _FIRSTS if s is None and t is None else (s, t)
+                save(made, (e, f), slots, (x, y, z), (ca, cb, version), out)
         return out
 
     return _named(call, name, doc, made)
