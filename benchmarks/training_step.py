@@ -24,6 +24,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "resnet20": 2, "gpt": 1, "bert": 1, "
 WORKS |= {"tape-forward": 10, "tape-forward-backward": 10}
 NETWORKS = [work for work in WORKS if not work.startswith("tape")]
 LINKS = 1000  # operations a step of the tape
+PAUSE = 0.25  # seconds before a turn: threads of the library before it may spin for so long, on this one's processor
 LIBRARIES = ("torch", "mxnet", "jax")
 THREADS = [*(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")), "PJRT_NPROC"]  # XLA's is the last
 
@@ -57,6 +59,7 @@ class Engine:
 
     def time(self, work: str, repeats: int) -> Any:
         """What engines/serve.py says of one repeat."""
+        time.sleep(PAUSE)
         try:
             return self._job.ask(work=work, repeats=repeats)[0]
         except JobEnded as error:
