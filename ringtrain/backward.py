@@ -87,6 +87,7 @@ class _Pass:
         self.create = create
         self.flow: dict[Any, Any] = {}  # node -> its gradient; a list of them where it has several outputs
         self.own: set[Any] = set()  # nodes whose gradient is a sum made here, so that it can be added to in place
+        self.given = any(g is not None for g in grads or ())  # gradients from outside may lie in a leaf's buffer
         heads = _heads(tensors, grads, create)
         self.roots = list(dict.fromkeys(t._node for t in tensors))
         self.pending = _dependencies(self.roots)
@@ -114,7 +115,7 @@ class _Pass:
         wanted = {(t._node, t._slot): None for t in targets or ()}
         useful = None if targets is None else _leading_to({t._node for t in targets}, pending)
         ready = [node for node in reversed(self.roots) if not pending[node]]
-        into_leaves = targets is None and not create
+        into_leaves = targets is None and not create and not self.given
         before = mode.grad
         mode.grad = create
         try:
@@ -122,7 +123,7 @@ class _Pass:
                 node = ready.pop()
                 g = flow.pop(node, None)
                 if g is not None and node.taps:
-                    g = _tap(node, g)
+                    g, into_leaves = _tap(node, g), False  # for what a hook gives may lie in a buffer, too
                 if targets is not None:
                     _collect(node, g, wanted)
                 if type(node) is Leaf:

@@ -58,7 +58,9 @@ class _Plan:
             )
         if mode.grad:
             return results
-        return [r._data if isinstance(r, Tensor) else r for r in results]
+        # what has been written to before is no new result: the gradient of a parameter, perhaps, whose place is wanted
+        data = [r._data.copy() if isinstance(r, Tensor) and r._version[0] else r for r in results]
+        return [r._data if isinstance(r, Tensor) else r for r in data]
 
 
 class Function:
