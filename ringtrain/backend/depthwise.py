@@ -57,8 +57,7 @@ def _sum_of_pairs(typingctx, zero, x, x_at, y, y_at, count, start, target, chann
             for phi in phis:
                 phi.add_incoming(initial, before)
                 phi.add_incoming(again, loop)
-        for o, mask, total in zip(offsets, masks, totals, strict=True):
-            w.store_lanes(total, build.add(target, o), mask)
+        w.store_rows([totals], [target], channels)
         return context.get_dummy_value()
 
     return types.void(zero, *[types.int64] * 8), codegen

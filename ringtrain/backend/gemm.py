@@ -14,7 +14,7 @@ import numpy as np
 from .jit import jit
 from .layout import DATA
 from .tile import ROWS, product
-from .vectors import BYTES, fetch, keep, move, number_at, put, size_of, turn
+from .vectors import BYTES, copy, fetch, keep, move, number_at, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -70,7 +70,10 @@ def pack_rows(zero, a, a_col, rows, depth, block):
         for i in range(0, rows, ROWS):
             source, target = a + i * size + k * a_col, block + i // ROWS * strip + k * ROWS * size
             for v in range(0, ROWS, lanes):
-                move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
+                if rows - i - v >= lanes:  # the numbers of the next strip too, which are then written over
+                    copy(zero, source + v * size, target + v * size)
+                else:
+                    move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
     return strip
 
 

@@ -51,9 +51,7 @@ def _combination(vectors):
                 phi.add_incoming(again, loop)
 
             build.position_at_end(done)
-            full = w.masks(ir.Constant(WORD, w.lanes), 1)[0]
-            for total, p, mask in zip(new, places, [full] * len(plain) + masks, strict=True):
-                w.store_lanes(total, build.add(target, p), mask)
+            w.store_rows([new], [target], columns, len(plain))
             return context.get_dummy_value()
 
         return types.void(zero, *[types.int64] * 6), codegen

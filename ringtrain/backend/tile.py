@@ -76,7 +76,7 @@ def _tile(vectors):
         def codegen(context, build, signature, args):
             w = Writer(context, build, signature.args[0])
             _, a, rows, n, step, runs, b_runs, count, length, b, b_step, start, moves, c, c_rows, columns = args
-            masks = w.masks(columns, vectors)
+            mask = w.masks(columns, vectors)[-1]  # of the last; those before are whole
             lefts, targets, sums = [], [], []
             last = build.sub(n, ir.Constant(WORD, 1))
             for m in range(ROWS):  # rows past the last repeat it, and write the same numbers once more
@@ -87,11 +87,9 @@ def _tile(vectors):
                 targets.append(build.add(c, offset))
                 origin = build.add(start, build.mul(moves, offset))
                 places = [build.add(origin, ir.Constant(WORD, v * BYTES)) for v in range(vectors)]
-                sums.append([w.load_lanes(place, mask) for place, mask in zip(places, masks, strict=True)])
+                sums.append([*(w.load(place) for place in places[:-1]), w.load_lanes(places[-1], mask)])
             sums = _loop(w, lefts, step, runs, b_runs, count, length, b, b_step, sums)
-            for target, row in zip(targets, sums, strict=True):
-                for v, (value, mask) in enumerate(zip(row, masks, strict=True)):
-                    w.store_lanes(value, build.add(target, ir.Constant(WORD, v * BYTES)), mask)
+            w.store_rows(sums, targets, columns, vectors - 1)
             return context.get_dummy_value()
 
         return types.void(zero, *[types.int64] * 15), codegen
