@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cpu_math import exp, sigmoid_in
+from .cpu_math import decay, sigmoid_in
 from .jit import jit
 
 
@@ -75,7 +75,7 @@ def _exps(x, tops, out):
             to[j] = row[j] - top
     flat = out.reshape(-1)
     for j in range(np.uint64(flat.size)):
-        flat[j] = exp(flat[j])
+        flat[j] = decay(flat[j])
 
 
 @jit
@@ -126,7 +126,7 @@ def log_softmax_back(g, out, gx):
         head, value, to = g[i], out[i], gx[i]
         whole = total(head)
         for j in range(np.uint64(to.size)):
-            to[j] = head[j] - exp(value[j]) * whole
+            to[j] = head[j] - decay(value[j]) * whole
 
 
 @jit
@@ -246,7 +246,7 @@ def attend(scores, scale, first, queries, causal):
             row[:] = zero
         else:
             for j in range(np.uint64(seen)):  # not `_exps`: where it writes what it reads its code is no vector code
-                row[j] = exp(row[j] - top)
+                row[j] = decay(row[j] - top)
             share = scores.dtype.type(1) / total(row)
             for j in range(np.uint64(seen)):
                 row[j] *= share

@@ -166,8 +166,8 @@ def exact(name, x):
         return getattr(np, name)(x)
 
 
-@pytest.mark.parametrize("name", ["exp", "expm1", "tanh", "softplus", "erf"])
-def test_functions_of_float32_lie_within_three_units(name):
+@pytest.mark.parametrize(("name", "most"), [("exp", 3), ("expm1", 3), ("tanh", 6), ("softplus", 3), ("erf", 6)])
+def test_functions_of_float32_lie_within_a_few_units(name, most):
     from numba import njit
 
     from ringtrain.backend import cpu_math
@@ -180,7 +180,7 @@ def test_functions_of_float32_lie_within_three_units(name):
             out[i] = f(x[i])
 
     dense = np.random.default_rng(3).uniform(-1, 1, 20_000)
-    x = np.concatenate([dense, dense * 110, dense * 1e-4, [0, np.inf, -np.inf, 1e-42, 88.72, 88.73, -103.9, 4, 3.9]])
+    x = np.concatenate([dense, dense * 110, dense * 1e-4, [0, np.inf, -np.inf, 1e-42, 88.72, 88.73, -103.9, 4, 3.9, 9, 9.1]])
     x = x.astype(np.float32)
     out = np.empty_like(x)
     loop(x, out)
@@ -190,7 +190,9 @@ def test_functions_of_float32_lie_within_three_units(name):
         rounded = wanted.astype(np.float32)
         units = abs(out - wanted) / np.spacing(abs(rounded))
     np.testing.assert_array_equal(out[~np.isfinite(rounded)], rounded[~np.isfinite(rounded)])
-    assert units[np.isfinite(rounded)].max() <= 3
+    assert units[np.isfinite(rounded)].max() <= most
+    if name in ("tanh", "erf"):
+        assert abs(out).max() == 1
     loop(np.array([np.nan], np.float32), out)
     assert np.isnan(out[0])
     assert "x float>" in loop.inspect_llvm(loop.signatures[0]), "no vector code"
