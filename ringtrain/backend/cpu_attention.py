@@ -50,24 +50,21 @@ def _of_block(mask: Any, at: tuple, keys: int) -> Any:
     return mask[tuple([cut if n > 1 else slice(None) for n, cut in zip(mask.shape, cuts, strict=True)])]
 
 
-def _weights(q: Any, k: Any, mask: Any, at: tuple, keys: int, causal: bool, scale: float) -> Any:
-    """The softmax of a block's scores (B, K, G, rows, keys)."""
+def _weights(queries: Any, k: Any, mask: Any, at: tuple, causal: bool) -> Any:
+    """The softmax of a block's scores (B, K, G, rows, keys); the queries have been scaled."""
     from .rows import attend
 
-    queries = q[at]
-    n = queries.shape[3]
-    scores = matmul(_joined(queries), k[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
+    (*_, n, _), keys = queries.shape, k.shape[2]
+    scores = matmul(_joined(queries), k.swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
     if mask is not None:
         part = _of_block(_five_axes(mask), at, keys)
         if part.dtype == np.bool_:
             np.copyto(scores, -np.inf, where=~part)
         else:
-            scores *= scale
             scores += part
-            scale = 1.0
-    flat, factor = scores.reshape(-1, keys), scores.dtype.type(scale)
+    flat = scores.reshape(-1, keys)
     # ranges of rows begin with a block's first query
-    shared(len(flat), n, lambda i, j: attend(flat[i:j], factor, at[3].start, n, causal))
+    shared(len(flat), n, lambda i, j: attend(flat[i:j], at[3].start, n, causal))
     return scores
 
 
@@ -82,7 +79,8 @@ class _Attention:
     def forward(self, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) -> tuple[Any, Any]:
         out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))  # axes lie as the queries' do
         for at, keys in _blocks(q, k.shape[2], causal):
-            weights = _weights(q, k, mask, at, keys, causal, scale)
+            looked = k[at[:2]][:, :, :keys]
+            weights = _weights(q[at] * q.dtype.type(scale), looked, mask, at, causal)
             out[at] = matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
         return out, None
 
@@ -94,18 +92,19 @@ class _Attention:
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
         for at, keys in _blocks(q, k.shape[2], causal):
-            weights, head = _weights(q, k, mask, at, keys, causal, scale), _joined(grad[at])
-            add_matmul(dv[at[:2]][:, :, :keys], _joined(weights).swapaxes(-1, -2), head)
-            dscores = matmul(head, v[at[:2]][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
+            part = at[:2]
+            looked, queries, head = k[part][:, :, :keys], q[at] * q.dtype.type(scale), _joined(grad[at])
+            weights = _weights(queries, looked, mask, at, causal)
+            add_matmul(dv[part][:, :, :keys], _joined(weights).swapaxes(-1, -2), head)
+            dscores = matmul(head, v[part][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
             by_rows(attend_back, weights.reshape(-1, keys), dscores.reshape(-1, keys))
             if dmask is not None:
-                part = _of_block(_five_axes(dmask), at, keys)
-                part += _summed(dscores, part.shape)
+                place = _of_block(_five_axes(dmask), at, keys)
+                place += _summed(dscores, place.shape)
             flat = _joined(dscores)
-            dq[at] = matmul(flat, k[at[:2]][:, :, :keys]).reshape(dq[at].shape)
-            add_matmul(dk[at[:2]][:, :, :keys], flat.swapaxes(-1, -2), _joined(q[at]))
+            dq[at] = matmul(flat, looked).reshape(dq[at].shape)
+            add_matmul(dk[part][:, :, :keys], flat.swapaxes(-1, -2), _joined(queries))
         dq *= dq.dtype.type(scale)
-        dk *= dk.dtype.type(scale)
         return [dq, dk, dv, dmask]
 
 

@@ -229,9 +229,20 @@ def _before(a, b, descending):
     return a < b or (a == a and b != b)
 
 
+@jit(reorder=True, contract=True)
+def _decays(row, top):
+    """exp of a row less its largest element, in place; returns their sum."""
+    whole = row.dtype.type(0)
+    for j in range(np.uint64(row.size)):
+        share = decay(row[j] - top)
+        row[j] = share
+        whole += share
+    return whole
+
+
 @jit(contract=True)
-def attend(scores, scale, first, queries, causal):
-    """The softmax of scores times `scale`, in place; row i is of the query first + i mod queries.
+def attend(scores, first, queries, causal):
+    """The softmax of scores, in place; row i is of the query first + i mod queries.
 
     causal: a query looks at no later key. A row in which nothing may be looked at becomes zeros.
     """
@@ -239,15 +250,11 @@ def attend(scores, scale, first, queries, causal):
     for i in range(len(scores)):
         seen = min(keys, first + i % queries + 1) if causal else keys
         row = scores[i, :seen]
-        for j in range(np.uint64(seen)):
-            row[j] *= scale
         top = largest(row)
         if top == -np.inf:
             row[:] = zero
         else:
-            for j in range(np.uint64(seen)):  # not `_exps`: where it writes what it reads its code is no vector code
-                row[j] = decay(row[j] - top)
-            share = scores.dtype.type(1) / total(row)
+            share = scores.dtype.type(1) / _decays(row, top)
             for j in range(np.uint64(seen)):
                 row[j] *= share
         scores[i, seen:] = zero
@@ -255,7 +262,7 @@ def attend(scores, scale, first, queries, causal):
 
 @jit(contract=True)
 def attend_back(weights, d):
-    """The gradient of the scores from that of their softmax, in place, but for the factor `scale`."""
+    """The gradient of the scores from that of their softmax, in place."""
     for i in range(len(d)):
         value, to = weights[i], d[i]
         mean = inner(value, to)

@@ -180,7 +180,9 @@ def test_functions_of_float32_lie_within_a_few_units(name, most):
             out[i] = f(x[i])
 
     dense = np.random.default_rng(3).uniform(-1, 1, 20_000)
-    x = np.concatenate([dense, dense * 110, dense * 1e-4, [0, np.inf, -np.inf, 1e-42, 88.72, 88.73, -103.9, 4, 3.9, 9, 9.1]])
+    x = np.concatenate(
+        [dense, dense * 110, dense * 1e-4, [0, np.inf, -np.inf, 1e-42, 88.72, 88.73, -103.9, 4, 3.9, 9, 9.1]]
+    )
     x = x.astype(np.float32)
     out = np.empty_like(x)
     loop(x, out)
