@@ -6,11 +6,13 @@ computes a block's weights again (Rabe and Staats 2021; Dao et al. 2022).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import threads
 from .cpu_matmul import add_matmul, matmul
 from .cpu_rows import by_rows
 from .threads import shared
@@ -19,19 +21,41 @@ AT_ONCE = 1 << 18  # scores computed at a time: what a core's own cache holds be
 _LEAST = 64  # queries of a causal block: fewer skip more keys, but make for slow products
 
 
-def _blocks(q: Any, s: int, causal: bool) -> Iterator[tuple[tuple, int]]:
-    """Indices of q (B, K, G, T, D) that take some of B, of K and of T, and how many keys those queries look at."""
+def _groups(q: Any, s: int, causal: bool) -> list[list[tuple[tuple, int]]]:
+    """Blocks of q (B, K, G, T, D): indices that take some of B, of K and of T, and how many keys those queries look at.
+
+    Groups of blocks have no sample and head in common, so that threads can take one each.
+    """
     b, kv, g, t, _ = q.shape
     rows = min(t, max(1, AT_ONCE // (g * s)))
     if causal:
         rows = min(rows, max(_LEAST, t // 4))
     heads = min(kv, max(1, AT_ONCE // (rows * g * s)))
     samples = min(b, max(1, AT_ONCE // (heads * rows * g * s))) if heads == kv else 1
+    samples = min(samples, -(-b // threads.count()))
+    out = []
     for i in range(0, b, samples):
         for j in range(0, kv, heads):
+            group = []
             for start in range(0, t, rows):
                 at = (slice(i, i + samples), slice(j, j + heads), slice(None), slice(start, min(t, start + rows)))
-                yield at, min(s, start + rows) if causal else s
+                group.append((at, min(s, start + rows) if causal else s))
+            out.append(group)
+    return out
+
+
+def _each(q: Any, s: int, causal: bool, task: Callable[[tuple, int], None], apart: bool = True) -> None:
+    """task(indices, keys) for every block; groups by several threads where there are enough and they may be `apart`."""
+    groups = _groups(q, s, causal)
+
+    def some(first: int, last: int) -> None:
+        for at, keys in itertools.chain(*groups[first:last]):
+            task(at, keys)
+
+    if apart and len(groups) >= threads.count():
+        shared(len(groups), 1, some)
+    else:
+        some(0, len(groups))
 
 
 def _joined(block: Any) -> Any:
@@ -78,10 +102,13 @@ class _Attention:
 
     def forward(self, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) -> tuple[Any, Any]:
         out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))  # axes lie as the queries' do
-        for at, keys in _blocks(q, k.shape[2], causal):
+
+        def block(at: tuple, keys: int) -> None:
             looked = k[at[:2]][:, :, :keys]
             weights = _weights(q[at] * q.dtype.type(scale), looked, mask, at, causal)
             out[at] = matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
+
+        _each(q, k.shape[2], causal, block)
         return out, None
 
     def backward(
@@ -91,7 +118,8 @@ class _Attention:
 
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
-        for at, keys in _blocks(q, k.shape[2], causal):
+
+        def block(at: tuple, keys: int) -> None:
             part = at[:2]
             looked, queries, head = k[part][:, :, :keys], q[at] * q.dtype.type(scale), _joined(grad[at])
             weights = _weights(queries, looked, mask, at, causal)
@@ -104,6 +132,8 @@ class _Attention:
             flat = _joined(dscores)
             dq[at] = matmul(flat, looked).reshape(dq[at].shape)
             add_matmul(dk[part][:, :, :keys], flat.swapaxes(-1, -2), _joined(queries))
+
+        _each(q, k.shape[2], causal, block, dmask is None)  # a mask's gradient may be a sum over samples
         dq *= dq.dtype.type(scale)
         return [dq, dk, dv, dmask]
 

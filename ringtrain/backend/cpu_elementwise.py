@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 
 from .jit import jit
+from .threads import shared
+
+GRAIN = 4096  # elements: ranges begin with a page
+SHARED = 1 << 16  # elements from which waking another thread pays
 
 
 def stamp(rule: Callable) -> int:
@@ -79,7 +83,11 @@ class _Elementwise:
 
     def __call__(self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
         """Numbers take the arrays' dtype, so that float32 stays float32 in the loop."""
-        _loop(rule, len(slots))(p, g, *slots, tuple([p.dtype.type(x) for x in numbers]))
+        loop, given = _loop(rule, len(slots)), tuple([p.dtype.type(x) for x in numbers])
+        if p.size < SHARED:
+            loop(p, g, *slots, given)
+        else:
+            shared(p.size, GRAIN, lambda first, last: loop(*[a[first:last] for a in (p, g, *slots)], given))
 
 
 KERNEL = _Elementwise()

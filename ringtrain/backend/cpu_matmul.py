@@ -10,23 +10,23 @@ import numpy as np
 
 from . import threads
 from .jit import available
-from .layout import address
+from .layout import address, on_lines
 from .threads import shared
 
 ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
 ENOUGH_EACH = 1 << 17  # the same for each of a stack of matrices
-SHARED = 1 << 22  # multiply-adds from which waking other threads pays
+SHARED = 1 << 20  # multiply-adds from which waking other threads pays
+RANGES = 2  # of rows for each thread: one that somebody slows down takes fewer
 NARROW = 16  # rows or columns below which most of a tile would be empty
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 @cache
-def _loops() -> tuple[Any, Any, int]:
-    """The compiled loops for a product and for a stack of them, and how many rows one tile has."""
-    from .gemm import gemm_of, gemms
-    from .tile import ROWS
+def _loops() -> Any:
+    """The compiled loops; to load them loads numba."""
+    from . import gemm
 
-    return gemm_of, gemms, ROWS
+    return gemm
 
 
 @lru_cache(64)
@@ -97,7 +97,7 @@ def add_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndarray:
-    _, gemms, _ = _loops()
+    gemms = _loops().gemms
     (m, k), n = a.shape[-2:], b.shape[-1]
     tables = [_distances(x.shape[:-2], x.strides[:-2]) for x in (a, b, out)]
     nothing = _zeros(n, a.dtype)
@@ -133,13 +133,21 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
     if out is None:
         out = np.empty((*a.shape[:-1], n), a.dtype)
     start = _zeros(n, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    gemm_of, _, grain = _loops()
-    rest = (n, k, id(a), *strides, id(b), *b.strides, id(start), id(out), n * zero.itemsize)
+    given = (zero, m, n, k, id(a), *strides, id(b), *b.strides, id(start), id(out), n * zero.itemsize)
     if m * n * k < SHARED or threads.count() == 1:
-        gemm_of(zero, 0, m, *rest)
+        _loops().gemm_of(*given)
     else:
-        shared(m, grain, lambda first, last: gemm_of(zero, first, last - first, *rest))
+        _in_shares(*given)
     return out
+
+
+def _in_shares(zero: Any, m: int, n: int, k: int, *rest: Any) -> None:
+    """A product by all threads. Each call of the loop takes what there is to do, until nothing is left."""
+    loops, many = _loops(), threads.count()
+    lanes = loops.BYTES // zero.itemsize
+    panels = on_lines((-(-n // (2 * lanes)), -(-k // lanes) * lanes, 2 * lanes), zero.dtype)
+    state, high = np.zeros(3, np.int64), -(-m // (RANGES * many * loops.ROWS)) * loops.ROWS
+    shared(many, 1, lambda *_: loops.gemm_shares(zero, m, n, k, *rest, id(panels), id(state), high))
 
 
 def _otherwise(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:

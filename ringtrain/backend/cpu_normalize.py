@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_rows import SHARED, by_rows
 from .layout import channels_last, dense
+from .threads import shared
 
 
 @cache
@@ -81,16 +83,23 @@ class _LayerNorm:
         mean, inverse = np.empty((2, len(rows)), x.dtype)
         scale = np.ones(d, x.dtype) if weight is None else np.ascontiguousarray(weight)
         shift = np.zeros(d, x.dtype) if bias is None else np.ascontiguousarray(bias)
-        _norms().layer(rows, scale, shift, x.dtype.type(eps), out, mean, inverse)
+        loop, least = _norms().layer, x.dtype.type(eps)
+        by_rows(lambda x, *parts: loop(x, scale, shift, least, *parts), rows, out, mean, inverse)
         return out.reshape(x.shape), (rows, scale, mean, inverse)
 
     def backward(self, g: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> list:
         rows, scale, mean, inverse = residuals
         gx = np.empty_like(rows)
-        sums = np.zeros((2, rows.shape[1]))
-        head = np.ascontiguousarray(g).reshape(rows.shape)
-        _norms().layer_back(head, rows, scale, mean, inverse, gx, sums[0], sums[1])
-        to_weight, to_bias = sums.astype(x.dtype)
+        head, loop = np.ascontiguousarray(g).reshape(rows.shape), _norms().layer_back
+        sums: list = []
+
+        def some(first: int, last: int) -> None:
+            part, at = np.zeros((2, rows.shape[1])), slice(first, last)
+            sums.append((first, part))
+            loop(head[at], rows[at], scale, mean[at], inverse[at], gx[at], part[0], part[1])
+
+        shared(len(rows), max(1, SHARED // rows.shape[1]), some)
+        to_weight, to_bias = sum(part for _, part in sorted(sums, key=lambda part: part[0])).astype(x.dtype)
         return [gx.reshape(x.shape), to_weight if needs[1] else None, to_bias if needs[2] else None]
 
 

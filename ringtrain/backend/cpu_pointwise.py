@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_elementwise import stamp
+from .cpu_elementwise import GRAIN, SHARED, stamp
 from .jit import jit
 from .layout import dense, flat, like
+from .threads import shared
 
 
 def _in_dtype(rule: Callable, dtype: Any) -> Callable:
@@ -108,5 +109,9 @@ def pointwise(rule: Callable, arrays: list, numbers: Sequence) -> Any:
     out = np.empty(shape, dtype) if plain else np.empty_like(last)
     whole = [out, *[a if a.strides == strides else like(a, last) for a in arrays]]
     rows = [a.reshape(-1) for a in whole] if plain else [flat(a) for a in whole]
-    _loop(rule, len(arrays), dtype)(*rows, tuple([dtype.type(x) for x in numbers]))
+    loop, given = _loop(rule, len(arrays), dtype), tuple([dtype.type(x) for x in numbers])
+    if last.size < SHARED:
+        loop(*rows, given)
+    else:
+        shared(last.size, GRAIN, lambda first, end: loop(*[row[first:end] for row in rows], given))
     return out

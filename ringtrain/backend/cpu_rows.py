@@ -11,7 +11,8 @@ import numpy as np
 from .threads import shared
 
 _WORTH = 2048  # elements from which a loop is worth loading
-_SHARED = 1 << 15  # elements from which waking another thread pays
+SHARED = 1 << 15  # elements from which waking another thread pays
+_COLUMNS = 64  # that are summed at a time
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -26,7 +27,7 @@ def _rows() -> Any:
 def by_rows(loop: Any, *matrices: Any) -> None:
     """A compiled loop over rows, on ranges of rows of all the matrices (and vectors)."""
     n, width = matrices[0].shape
-    grain = max(1, _SHARED // max(1, width))
+    grain = max(1, SHARED // max(1, width))
     if n <= grain:
         loop(*matrices)
     else:
@@ -92,7 +93,11 @@ def sum_of_rows(x: Any, out: Any = None) -> Any:
         return np.add.reduce(x, axis=0, out=out)
     if out is None:
         out = np.empty(x.shape[1], x.dtype)
-    _rows().sum_of_rows(x, out)
+    loop, width = _rows().sum_of_rows, x.shape[1]
+    if x.size < SHARED:
+        loop(x, 0, out)
+    else:
+        shared(width, _COLUMNS, lambda first, last: loop(x, first, out[first:last]))
     return out
 
 

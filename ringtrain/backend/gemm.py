@@ -13,6 +13,7 @@ import numpy as np
 
 from .jit import jit
 from .layout import DATA
+from .spin import add, now, rest
 from .tile import ROWS, product
 from .vectors import BYTES, copy, fetch, keep, move, number_at, put, size_of, turn
 
@@ -156,10 +157,39 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
 
 
 @jit
-def gemm_of(zero, first, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
-    """Rows `first` to first + m - 1 of a product of arrays, given by ids: Python takes long to find an address."""
-    left, right, to = data_of(a) + first * a_row, data_of(b), data_of(c) + first * c_row
-    gemm(zero, m, n, k, left, a_row, a_col, right, b_row, b_col, 0, data_of(start), 0, to, c_row)
+def gemm_of(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
+    """A product of arrays, given by ids: Python takes long to find an address."""
+    right, to = data_of(b), data_of(c)
+    gemm(zero, m, n, k, data_of(a), a_row, a_col, right, b_row, b_col, 0, data_of(start), 0, to, c_row)
+
+
+@jit
+def gemm_shares(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row, panels, state, high):
+    """What other threads leave of a product of arrays, given by ids: panels to lay out, then `high` rows at a time.
+
+    panels  room for all of b, its rows rounded up to a multiple of a vector's numbers
+    state   how many panels are taken, how many done, and how many ranges of rows are taken: three zeros to begin with
+    """
+    size = size_of(zero)
+    wide = 2 * BYTES // size
+    lanes = BYTES // size
+    # the last square of a transposed panel is written whole, which may not be where another thread writes
+    count, distance, right = -(-n // wide), -(-k // lanes) * lanes * 2 * BYTES, data_of(panels)
+    taken, done, ranges = data_of(state), data_of(state) + 8, data_of(state) + 16
+    p = add(taken, 1)
+    while p < count:
+        source = data_of(b) + p * wide * b_col
+        pack_panel(zero, source, b_row, b_col, k, n - p * wide, right + p * distance)
+        add(done, 1)
+        p = add(taken, 1)
+    while now(done) < count:
+        rest()
+    left, to = data_of(a), data_of(c)
+    i = add(ranges, 1) * high
+    while i < m:
+        at = (zero, min(high, m - i), n, k, left + i * a_row, a_row, a_col, right, 0, 0, distance)
+        gemm(*at, data_of(start), 0, to + i * c_row, c_row)
+        i = add(ranges, 1) * high
 
 
 @jit

@@ -48,11 +48,11 @@ def total(row):
 
 
 @jit
-def sum_of_rows(x, out):
-    """Row after row, as NumPy adds them."""
+def sum_of_rows(x, first, out):
+    """Of some columns from `first` on; row after row, as NumPy adds them."""
     out[:] = 0
     for i in range(len(x)):
-        row = x[i]
+        row = x[i, first : first + out.size]
         for j in range(np.uint64(out.size)):
             out[j] += row[j]
 

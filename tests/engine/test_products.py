@@ -50,9 +50,9 @@ def thread_count(request, monkeypatch):
     """That many threads, whatever there is to do."""
     monkeypatch.setattr(threads, "count", lambda: request.param)
     monkeypatch.setattr(cpu_matmul, "SHARED", 0)
-    threads._others.cache_clear()
+    threads._close()
     yield request.param
-    threads._others.cache_clear()
+    threads._close()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -138,24 +138,6 @@ def test_threads_change_no_bit(thread_count, tiles, rng):
     assert cpu_matmul.matmul(left, b).tobytes() == whole.tobytes()
 
 
-def test_an_error_of_one_thread_reaches_the_caller(thread_count):
-    def fails_at_the_end(start, stop):
-        if stop == 10:
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        threads.shared(10, 1, fails_at_the_end)
-
-
-def test_ranges_cover_everything_once(thread_count):
-    for n in (0, 1, 7, 16, 17):
-        for grain in (1, 8):
-            seen = []
-            threads.shared(n, grain, lambda a, b: seen.append((a, b)))  # noqa: B023
-            assert all(a % grain == 0 for a, _ in seen)
-            assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
-
-
 def test_a_rank_has_its_share_of_threads(monkeypatch):
     monkeypatch.setattr(threads, "_limit", [])
     for name in worker.THREAD_VARIABLES:
@@ -174,7 +156,7 @@ def test_a_rank_has_its_share_of_threads(monkeypatch):
     finally:
         threads._limit.clear()
         threads.count.cache_clear()
-        threads._others.cache_clear()
+        threads._close()
 
 
 # images, (C, H, W), (O, KH, KW), stride, padding, dilation, groups
