@@ -2,7 +2,7 @@
 # What numba compiles is typed by numba.
 """The loop that products and convolutions spend their time in: a tile of the result, kept in registers.
 
-A tile is ROWS rows by one or two vectors of columns. Each step takes one number of each row of `a` and one row of `b`,
+A tile is ROWS or, at the end, SHORT rows by one or two vectors of columns. Each step takes one number of each row of `a` and one row of `b`,
 and adds their products. Where the rows of `a` lie is given by tables, so that the same loop multiplies a matrix and
 the places of an image under a kernel, which are never copied into columns (Dukhan 2019, "The Indirect Convolution
 Algorithm"). LLVM would not keep a tile in registers if the loop were written over arrays.
@@ -18,6 +18,7 @@ from .jit import jit
 from .vectors import BYTE, BYTES, REGISTERS, WORD, Writer, size_of
 
 ROWS = 8 if REGISTERS == 32 else 6  # what is left of the registers beside two vectors of columns and one of a row
+SHORT = 4
 
 
 def _loop(w, rows, step, runs, b_runs, count, length, b, b_step, start):
@@ -66,8 +67,8 @@ def _loop(w, rows, step, runs, b_runs, count, length, b, b_step, start):
     return new
 
 
-def _tile(vectors):
-    """The intrinsic for tiles of that many vectors of columns."""
+def _tile(height, vectors):
+    """The intrinsic for tiles of that many rows and vectors of columns."""
 
     @intrinsic
     def tile(
@@ -79,7 +80,7 @@ def _tile(vectors):
             mask = w.masks(columns, vectors)[-1]  # of the last; those before are whole
             lefts, targets, sums = [], [], []
             last = build.sub(n, ir.Constant(WORD, 1))
-            for m in range(ROWS):  # rows past the last repeat it, and write the same numbers once more
+            for m in range(height):  # rows past the last repeat it, and write the same numbers once more
                 m = ir.Constant(WORD, m)
                 m = build.select(build.icmp_signed("<", m, last), m, last)
                 lefts.append(w.at(build.add(a, build.load(build.gep(w.at(rows, WORD), [m]))), BYTE))
@@ -97,7 +98,8 @@ def _tile(vectors):
     return tile
 
 
-_narrow, _wide = _tile(1), _tile(2)
+_narrow, _wide = _tile(ROWS, 1), _tile(ROWS, 2)
+_short_narrow, _short_wide = _tile(SHORT, 1), _tile(SHORT, 2)
 
 
 @jit
@@ -118,10 +120,20 @@ def product(zero, a, rows, m, step, runs, b_runs, count, length, b, b_step, b_pa
     size = size_of(zero)
     wide = 2 * BYTES // size
     for j in range(0, n, wide):
-        panel, left = b + (j // wide) * b_panel, n - j
-        for i in range(0, m, ROWS):
+        panel, narrow, left = b + (j // wide) * b_panel, (n - j) * size <= BYTES, n - j
+        i = 0
+        while i < m:
             at = (zero, a, rows + 8 * i, m - i, step, runs, b_runs, count, length, panel, b_step)
-            if left * size <= BYTES:
-                _narrow(*at, start + j * size, moves, c + j * size, c_rows + 8 * i, left)
+            to = (start + j * size, moves, c + j * size, c_rows + 8 * i, left)
+            if m - i <= SHORT or ROWS < m - i <= 2 * SHORT:
+                if narrow:
+                    _short_narrow(*at, *to)
+                else:
+                    _short_wide(*at, *to)
+                i += SHORT
             else:
-                _wide(*at, start + j * size, moves, c + j * size, c_rows + 8 * i, left)
+                if narrow:
+                    _narrow(*at, *to)
+                else:
+                    _wide(*at, *to)
+                i += ROWS
