@@ -6,56 +6,34 @@ computes a block's weights again (Rabe and Staats 2021; Dao et al. 2022).
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from . import threads
 from .cpu_matmul import add_matmul, matmul
-from .cpu_rows import by_rows
-from .threads import shared
+from .cpu_rows import SHARED
+from .layout import address
+from .threads import together
 
 AT_ONCE = 1 << 18  # scores computed at a time: what a core's own cache holds beside what they are made of
 _LEAST = 64  # queries of a causal block: fewer skip more keys, but make for slow products
 
 
-def _groups(q: Any, s: int, causal: bool) -> list[list[tuple[tuple, int]]]:
-    """Blocks of q (B, K, G, T, D): indices that take some of B, of K and of T, and how many keys those queries look at.
-
-    Groups of blocks have no sample and head in common, so that threads can take one each.
-    """
+def _blocks(q: Any, s: int, causal: bool) -> Iterator[tuple[tuple, int]]:
+    """Indices of q (B, K, G, T, D) that take some of B, of K and of T, and how many keys those queries look at."""
     b, kv, g, t, _ = q.shape
     rows = min(t, max(1, AT_ONCE // (g * s)))
     if causal:
         rows = min(rows, max(_LEAST, t // 4))
     heads = min(kv, max(1, AT_ONCE // (rows * g * s)))
     samples = min(b, max(1, AT_ONCE // (heads * rows * g * s))) if heads == kv else 1
-    samples = min(samples, -(-b // threads.count()))
-    out = []
     for i in range(0, b, samples):
         for j in range(0, kv, heads):
-            group = []
             for start in range(0, t, rows):
                 at = (slice(i, i + samples), slice(j, j + heads), slice(None), slice(start, min(t, start + rows)))
-                group.append((at, min(s, start + rows) if causal else s))
-            out.append(group)
-    return out
-
-
-def _each(q: Any, s: int, causal: bool, task: Callable[[tuple, int], None], apart: bool = True) -> None:
-    """task(indices, keys) for every block; groups by several threads where there are enough and they may be `apart`."""
-    groups = _groups(q, s, causal)
-
-    def some(first: int, last: int) -> None:
-        for at, keys in itertools.chain(*groups[first:last]):
-            task(at, keys)
-
-    if apart and len(groups) >= threads.count():
-        shared(len(groups), 1, some)
-    else:
-        some(0, len(groups))
+                yield at, min(s, start + rows) if causal else s
 
 
 def _joined(block: Any) -> Any:
@@ -76,8 +54,6 @@ def _of_block(mask: Any, at: tuple, keys: int) -> Any:
 
 def _weights(queries: Any, k: Any, mask: Any, at: tuple, causal: bool) -> Any:
     """The softmax of a block's scores (B, K, G, rows, keys); the queries have been scaled."""
-    from .rows import attend
-
     (*_, n, _), keys = queries.shape, k.shape[2]
     scores = matmul(_joined(queries), k.swapaxes(-1, -2)).reshape(*queries.shape[:-1], keys)
     if mask is not None:
@@ -86,10 +62,23 @@ def _weights(queries: Any, k: Any, mask: Any, at: tuple, causal: bool) -> Any:
             np.copyto(scores, -np.inf, where=~part)
         else:
             scores += part
-    flat = scores.reshape(-1, keys)
     # ranges of rows begin with a block's first query
-    shared(len(flat), n, lambda i, j: attend(flat[i:j], at[3].start, n, causal))
+    flat = scores.reshape(-1, keys)
+    _by_ranges("attend", flat, [address(flat), *flat.shape, at[3].start, n, causal])
     return scores
+
+
+def _by_ranges(name: str, rows: Any, given: list) -> None:
+    """One of the loops over scores."""
+    from . import rows as loops
+
+    numbers = np.array([*given, 0], np.int64)
+    if rows.size < SHARED or threads.count() == 1:
+        getattr(loops, f"{name}_shares")(rows.dtype.type(0), address(numbers))
+    else:
+        from . import tasks
+
+        together(getattr(tasks, name.upper())[rows.dtype], numbers)
 
 
 class _Attention:
@@ -102,38 +91,31 @@ class _Attention:
 
     def forward(self, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) -> tuple[Any, Any]:
         out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))  # axes lie as the queries' do
-
-        def block(at: tuple, keys: int) -> None:
+        for at, keys in _blocks(q, k.shape[2], causal):
             looked = k[at[:2]][:, :, :keys]
             weights = _weights(q[at] * q.dtype.type(scale), looked, mask, at, causal)
             out[at] = matmul(_joined(weights), v[at[:2]][:, :, :keys]).reshape(out[at].shape)
-
-        _each(q, k.shape[2], causal, block)
         return out, None
 
     def backward(
         self, grad: Any, needs: Any, residuals: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float
     ) -> list:
-        from .rows import attend_back
-
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
-
-        def block(at: tuple, keys: int) -> None:
+        for at, keys in _blocks(q, k.shape[2], causal):
             part = at[:2]
             looked, queries, head = k[part][:, :, :keys], q[at] * q.dtype.type(scale), _joined(grad[at])
             weights = _weights(queries, looked, mask, at, causal)
             add_matmul(dv[part][:, :, :keys], _joined(weights).swapaxes(-1, -2), head)
             dscores = matmul(head, v[part][:, :, :keys].swapaxes(-1, -2)).reshape(weights.shape)
-            by_rows(attend_back, weights.reshape(-1, keys), dscores.reshape(-1, keys))
+            rows = dscores.reshape(-1, keys)
+            _by_ranges("attend_back", rows, [address(weights), address(rows), *rows.shape, at[3].stop - at[3].start])
             if dmask is not None:
                 place = _of_block(_five_axes(dmask), at, keys)
                 place += _summed(dscores, place.shape)
             flat = _joined(dscores)
             dq[at] = matmul(flat, looked).reshape(dq[at].shape)
             add_matmul(dk[part][:, :, :keys], flat.swapaxes(-1, -2), _joined(queries))
-
-        _each(q, k.shape[2], causal, block, dmask is None)  # a mask's gradient may be a sum over samples
         dq *= dq.dtype.type(scale)
         return [dq, dk, dv, dmask]
 

@@ -11,7 +11,7 @@ import numpy as np
 from . import threads
 from .jit import available
 from .layout import address, on_lines
-from .threads import shared
+from .threads import together
 
 ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
 ENOUGH_EACH = 1 << 17  # the same for each of a stack of matrices
@@ -27,6 +27,14 @@ def _loops() -> Any:
     from . import gemm
 
     return gemm
+
+
+@cache
+def _tasks() -> Any:
+    """The same for threads to share; they are compiled at once."""
+    from . import tasks
+
+    return tasks
 
 
 @lru_cache(64)
@@ -97,21 +105,21 @@ def add_matmul(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndarray:
-    gemms = _loops().gemms
     (m, k), n = a.shape[-2:], b.shape[-1]
     tables = [_distances(x.shape[:-2], x.strides[:-2]) for x in (a, b, out)]
     nothing = _zeros(n, a.dtype)
     start = address(out) if add else address(nothing)
 
-    def some(first: int, last: int) -> None:
-        at, b_at, c_at = (table[first:last] for table in tables)
-        gemms(
-            *(a.dtype.type(0), m, n, k, address(a), at, *a.strides[-2:], address(b), b_at, *b.strides[-2:]),
-            *(start, add, address(out), c_at, out.strides[-2]),
-        )
-
+    given = [m, n, k]
+    for x, table in zip((a, b, out), tables, strict=True):
+        given += [address(x), address(table), *x.strides[-2:]]
     count = len(tables[0])
-    shared(count, 1 if count * m * n * k >= SHARED else count, some)
+    given[-1:] = [start, add, count, 0]
+    numbers = np.array(given, np.int64)
+    if count * m * n * k >= SHARED and threads.count() > 1:
+        together(_tasks().PRODUCTS[a.dtype], numbers)
+    else:
+        _loops().gemms(a.dtype.type(0), address(numbers))
     return out
 
 
@@ -142,12 +150,12 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
 
 
 def _in_shares(zero: Any, m: int, n: int, k: int, *rest: Any) -> None:
-    """A product by all threads. Each call of the loop takes what there is to do, until nothing is left."""
+    """A product by all threads."""
     loops, many = _loops(), threads.count()
     lanes = loops.BYTES // zero.itemsize
     panels = on_lines((-(-n // (2 * lanes)), -(-k // lanes) * lanes, 2 * lanes), zero.dtype)
-    state, high = np.zeros(3, np.int64), -(-m // (RANGES * many * loops.ROWS)) * loops.ROWS
-    shared(many, 1, lambda *_: loops.gemm_shares(zero, m, n, k, *rest, id(panels), id(state), high))
+    high = -(-m // (RANGES * many * loops.ROWS)) * loops.ROWS
+    together(_tasks().PRODUCT[zero.dtype], np.array([m, n, k, *rest, id(panels), high, 0, 0, 0], np.int64))
 
 
 def _otherwise(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .cpu_rows import SHARED, by_rows
 from .layout import channels_last, dense
 from .threads import shared
+
+SHARED = 1 << 18  # elements from which waking another thread pays
 
 
 @cache
@@ -84,7 +85,12 @@ class _LayerNorm:
         scale = np.ones(d, x.dtype) if weight is None else np.ascontiguousarray(weight)
         shift = np.zeros(d, x.dtype) if bias is None else np.ascontiguousarray(bias)
         loop, least = _norms().layer, x.dtype.type(eps)
-        by_rows(lambda x, *parts: loop(x, scale, shift, least, *parts), rows, out, mean, inverse)
+
+        def some(first: int, last: int) -> None:
+            at = slice(first, last)
+            loop(rows[at], scale, shift, least, out[at], mean[at], inverse[at])
+
+        shared(len(rows), max(1, SHARED // d), some)
         return out.reshape(x.shape), (rows, scale, mean, inverse)
 
     def backward(self, g: Any, needs: Any, residuals: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> list:

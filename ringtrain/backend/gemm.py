@@ -164,31 +164,34 @@ def gemm_of(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
 
 
 @jit
-def gemm_shares(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row, panels, state, high):
-    """What other threads leave of a product of arrays, given by ids: panels to lay out, then `high` rows at a time.
+def gemm_shares(zero, given):
+    """What other threads leave of a product of arrays: panels to lay out, then `high` rows at a time.
 
-    panels  room for all of b, its rows rounded up to a multiple of a vector's numbers
-    state   how many panels are taken, how many done, and how many ranges of rows are taken: three zeros to begin with
+    given: the address of int64: m, n, k, then a, b, start and c as `gemm_of` has them, room for all of b, its rows
+    rounded up to a multiple of a vector's numbers, and `high`; then how many panels are taken, how many done, and how
+    many ranges of rows are taken, zeros to begin with.
     """
-    size = size_of(zero)
-    wide = 2 * BYTES // size
-    lanes = BYTES // size
+    m, n, k = number_at(given), number_at(given + 8), number_at(given + 16)
+    a, a_row, a_col = data_of(number_at(given + 24)), number_at(given + 32), number_at(given + 40)
+    b, b_row, b_col = data_of(number_at(given + 48)), number_at(given + 56), number_at(given + 64)
+    start, c, c_row = data_of(number_at(given + 72)), data_of(number_at(given + 80)), number_at(given + 88)
+    panels, high = data_of(number_at(given + 96)), number_at(given + 104)
+    taken, done, ranges = given + 112, given + 120, given + 128
+    lanes = BYTES // size_of(zero)
     # the last square of a transposed panel is written whole, which may not be where another thread writes
-    count, distance, right = -(-n // wide), -(-k // lanes) * lanes * 2 * BYTES, data_of(panels)
-    taken, done, ranges = data_of(state), data_of(state) + 8, data_of(state) + 16
+    wide, distance = 2 * lanes, -(-k // lanes) * lanes * 2 * BYTES
+    count = -(-n // wide)
     p = add(taken, 1)
     while p < count:
-        source = data_of(b) + p * wide * b_col
-        pack_panel(zero, source, b_row, b_col, k, n - p * wide, right + p * distance)
+        pack_panel(zero, b + p * wide * b_col, b_row, b_col, k, n - p * wide, panels + p * distance)
         add(done, 1)
         p = add(taken, 1)
     while now(done) < count:
         rest()
-    left, to = data_of(a), data_of(c)
     i = add(ranges, 1) * high
     while i < m:
-        at = (zero, min(high, m - i), n, k, left + i * a_row, a_row, a_col, right, 0, 0, distance)
-        gemm(*at, data_of(start), 0, to + i * c_row, c_row)
+        at = (zero, min(high, m - i), n, k, a + i * a_row, a_row, a_col, panels, 0, 0, distance)
+        gemm(*at, start, 0, c + i * c_row, c_row)
         i = add(ranges, 1) * high
 
 
@@ -199,8 +202,20 @@ def data_of(array):
 
 
 @jit
-def gemms(zero, m, n, k, a, a_at, a_row, a_col, b, b_at, b_row, b_col, start, moves, c, c_at, c_row):
-    """`gemm` for matrices a_at, b_at and c_at from the first; `start` lies as far from each result."""
-    for i in range(len(c_at)):
-        left, right, to = a + a_at[i], b + b_at[i], c + c_at[i]
-        gemm(zero, m, n, k, left, a_row, a_col, right, b_row, b_col, 0, start + moves * c_at[i], moves, to, c_row)
+def gemms(zero, given):
+    """`gemm` for each of a stack of matrices; `start` lies as far from each result. As `gemm_shares`, by addresses.
+
+    given: m, n, k, then of a, b and c: where the first is, a table of how far from it each is, and, but for c's
+    columns, the distances of rows and columns; start, moves, how many there are, and how many are taken.
+    """
+    m, n, k = number_at(given), number_at(given + 8), number_at(given + 16)
+    a, a_at, a_row, a_col = number_at(given + 24), number_at(given + 32), number_at(given + 40), number_at(given + 48)
+    b, b_at, b_row, b_col = number_at(given + 56), number_at(given + 64), number_at(given + 72), number_at(given + 80)
+    c, c_at, c_row = number_at(given + 88), number_at(given + 96), number_at(given + 104)
+    start, moves, count = number_at(given + 112), number_at(given + 120), number_at(given + 128)
+    i = add(given + 136, 1)
+    while i < count:
+        far = number_at(c_at + 8 * i)
+        left, right = a + number_at(a_at + 8 * i), b + number_at(b_at + 8 * i)
+        gemm(zero, m, n, k, left, a_row, a_col, right, b_row, b_col, 0, start + moves * far, moves, c + far, c_row)
+        i = add(given + 136, 1)

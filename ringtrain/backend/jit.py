@@ -33,3 +33,14 @@ def jit(loop: Callable | None = None, reorder: bool = False, contract: bool = Fa
         return njit(cache=True, **options)(loop)
     except RuntimeError:  # "cannot cache function: no locator available"
         return njit(**options)(loop)
+
+
+def task(loop: Callable) -> Any:
+    """A function of one address as compiled code that other compiled code can call; compiled, or read, at once."""
+    from numba import cfunc
+
+    options: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
+    try:
+        return cfunc("void(int64)", cache=True, **options)(loop)
+    except RuntimeError:
+        return cfunc("void(int64)", **options)(loop)

@@ -7,11 +7,13 @@ call. Importing it loads numba: import it only when used.
 """
 
 import numpy as np
-from numba import types
+from numba import carray, types
 from numba.extending import overload
 
 from .cpu_math import decay, sigmoid_in
 from .jit import jit
+from .spin import add
+from .vectors import number_at, pointer
 
 
 def largest(row):
@@ -268,3 +270,33 @@ def attend_back(weights, d):
         mean = inner(value, to)
         for j in range(np.uint64(to.size)):
             to[j] = value[j] * (to[j] - mean)
+
+
+@jit
+def _matrix(zero, address, rows, columns):
+    return carray(pointer(zero, address), (rows, columns))
+
+
+@jit
+def attend_shares(zero, given):
+    """`attend` on ranges of rows that other threads leave.
+
+    given: the address of int64: the scores, their rows and keys, `first`, `queries`, `causal`, and the ranges taken.
+    """
+    scores = _matrix(zero, number_at(given), number_at(given + 8), number_at(given + 16))
+    first, queries, causal = number_at(given + 24), number_at(given + 32), number_at(given + 40)
+    i = add(given + 48, 1) * queries
+    while i < len(scores):
+        attend(scores[i : i + queries], first, queries, causal != 0)
+        i = add(given + 48, 1) * queries
+
+
+@jit
+def attend_back_shares(zero, given):
+    """`attend_back` likewise; given: the weights, their gradient, rows, keys, rows at a time, and the ranges taken."""
+    rows, keys, high = number_at(given + 16), number_at(given + 24), number_at(given + 32)
+    weights, d = _matrix(zero, number_at(given), rows, keys), _matrix(zero, number_at(given + 8), rows, keys)
+    i = add(given + 40, 1) * high
+    while i < rows:
+        attend_back(weights[i : i + high], d[i : i + high])
+        i = add(given + 40, 1) * high

@@ -1,8 +1,12 @@
 # mypy: ignore-errors
 # What numba compiles is typed by numba.
-"""Waiting for another thread in compiled code, without the interpreter's lock: `threads.py` says what for.
+"""Waiting for another thread, and helping it, in compiled code without the interpreter's lock: see `threads.py`.
 
-Threads tell each other by a number that is the first of an int64 array, alone in its line of the cache.
+Threads tell each other by int64 numbers, each alone in its line of the cache:
+
+CALLS         how often somebody has called for help
+TASK, GIVEN   a compiled task's address and what it is called with, while ACTIVE is not 0
+INSIDE, LEFT  how many helpers have begun to look at the task, and how many have ended
 
 Importing it loads numba: import it only when used.
 """
@@ -17,6 +21,8 @@ from numba.extending import intrinsic
 from .jit import jit
 from .vectors import WORD
 
+LINE = 8  # numbers
+CALLS, TASK, GIVEN, ACTIVE, INSIDE, LEFT = (8 * LINE * i for i in range(6))  # bytes from the first
 _YIELD = 1  # which of ARM's hints
 
 
@@ -73,20 +79,65 @@ def reached(number, n, turns):
     return now(address) >= n
 
 
-@jit
-def next_call(left, calls, seen, turns, pause):
-    """Say at `left` that a thread is done, then wait until `calls` is not `seen`, or some turns; what it is.
+@intrinsic
+def _leave(typingctx, address, value):
+    """Set a number; what was written before is seen before."""
 
-    pause: turns to wait after that, while the caller still holds the interpreter's lock: to wait for the lock is to
-    be put to sleep.
+    def codegen(context, build, signature, args):
+        build.store_atomic(args[1], build.inttoptr(args[0], WORD.as_pointer()), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _run(typingctx, task, given):
+    def codegen(context, build, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [WORD])
+        build.call(build.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@jit
+def lead(state, task, given):
+    """Run a task, together with all helpers that are awake; it returns when none is in it any more."""
+    at = state.ctypes.data
+    _leave(at + TASK, task)
+    _leave(at + GIVEN, given)
+    _leave(at + ACTIVE, 1)
+    add(at + CALLS, 1)
+    _run(task, given)
+    _leave(at + ACTIVE, 0)
+    while now(at + LEFT) < now(at + INSIDE):
+        rest()
+
+
+@jit
+def help_until_called(left, state, seen, turns, pause):
+    """Say at `left` that a thread is done, then help with tasks until there is a call without one, or for some turns.
+
+    Gives how many calls it has seen, and whether there was one without a task. `pause`: turns to wait after that, while
+    the caller still holds the interpreter's lock: to wait for the lock is to be put to sleep.
     """
     add(left.ctypes.data, 1)
-    address = calls.ctypes.data
-    for _ in range(turns):
-        number = now(address)
-        if number != seen:
+    at, waited = state.ctypes.data, 0
+    while waited < turns:
+        number = now(at + CALLS)
+        if number == seen:
+            waited += 1
+            rest()
+            continue
+        seen = number
+        add(at + INSIDE, 1)
+        active = now(at + ACTIVE)
+        if active:
+            _run(now(at + TASK), now(at + GIVEN))
+            waited = 0
+        add(at + LEFT, 1)
+        if not active:
             for _ in range(pause):
                 rest()
-            return number
-        rest()
-    return seen
+            return seen, True
+    return seen, False

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["count", "limit", "shared"]
+__all__ = ["count", "limit", "shared", "together"]
 
 AWAKE = 1 << 14  # turns of waiting, of 20 to 50 ns, until a thread goes to sleep
 AFTER_CALL = 200  # turns that the caller may need to let go of the interpreter's lock
@@ -63,10 +63,9 @@ class _Crew:
     """Threads that help whoever calls `share`: helpers."""
 
     def __init__(self, helpers: int) -> None:
-        from .spin import next_call, reached, tell
+        from . import spin
 
-        self.next_call, self.reached, self.tell = next_call, reached, tell
-        self.calls = np.zeros(_LINE, np.int64)
+        self.spin, self.state = spin, np.zeros(6 * _LINE, np.int64)
         self.work: _Work | None = None
         self.busy = threading.Lock()
         self.asleep: list[Any] = []  # a lock for each helper that sleeps
@@ -76,10 +75,13 @@ class _Crew:
         for helper in self.helpers:
             helper.start()
 
-    def _call(self) -> None:
-        self.tell(self.calls)
+    def _wake(self) -> None:
         while self.asleep:
             self.asleep.pop().release()
+
+    def _call(self) -> None:
+        self.spin.tell(self.state)
+        self._wake()
 
     def close(self) -> None:
         """Its threads end: one that woke up in compiled code as the interpreter goes would end the process badly."""
@@ -87,6 +89,10 @@ class _Crew:
         while any(helper.is_alive() for helper in self.helpers):
             self._call()
             self.helpers[-1].join(1e-3)
+
+    def lead(self, task: int, given: np.ndarray) -> None:
+        self._wake()
+        self.spin.lead(self.state, task, given.ctypes.data)
 
     def share(self, work: _Work) -> None:
         self.work = work
@@ -97,7 +103,7 @@ class _Crew:
             self.work = None
             for _ in work.ranges:
                 pass
-            while not self.reached(work.left, len(work.helpers), AWAKE):
+            while not self.spin.reached(work.left, len(work.helpers), AWAKE):
                 pass
         if work.error is not None:
             raise work.error
@@ -107,13 +113,11 @@ class _Crew:
         wake.acquire()
         seen, left = 0, nothing
         while not self.over:
-            now = self.next_call(left, self.calls, seen, AWAKE, AFTER_CALL)
-            left, work = nothing, self.work
-            if now == seen:
+            seen, called = self.spin.help_until_called(left, self.state, seen, AWAKE, AFTER_CALL)
+            if not called:
                 self.asleep.append(wake)
                 wake.acquire()
-                work = self.work
-            seen = now
+            left, work = nothing, self.work
             if work is not None:
                 work.helpers.append(None)
                 left = work.left
@@ -161,3 +165,18 @@ def shared(n: int, grain: int, task: Callable[[int, int], None]) -> None:
             crew.busy.release()
     else:  # they help another thread
         work.take()
+
+
+def together(task: Any, given: np.ndarray) -> None:
+    """A compiled task, called by every thread with the address of some int64; it takes what others leave.
+
+    What the numbers point to stays where it is until this returns. For short loops: no helper needs the interpreter.
+    """
+    crew = _crew()
+    if crew.busy.acquire(blocking=False):
+        try:
+            crew.lead(task.address, given)
+        finally:
+            crew.busy.release()
+    else:
+        task.ctypes(given.ctypes.data)

@@ -2,10 +2,10 @@
 # What numba compiles is typed by numba.
 """The loop that products and convolutions spend their time in: a tile of the result, kept in registers.
 
-A tile is ROWS or, at the end, SHORT rows by one or two vectors of columns. Each step takes one number of each row of `a` and one row of `b`,
-and adds their products. Where the rows of `a` lie is given by tables, so that the same loop multiplies a matrix and
-the places of an image under a kernel, which are never copied into columns (Dukhan 2019, "The Indirect Convolution
-Algorithm"). LLVM would not keep a tile in registers if the loop were written over arrays.
+A tile is ROWS or, at the end, SHORT rows by one or two vectors of columns. Each step takes one number of each row of
+`a` and one row of `b`, and adds their products. Where the rows of `a` lie is given by tables, so that the same loop
+multiplies a matrix and the places of an image under a kernel, which are never copied into columns (Dukhan 2019, "The
+Indirect Convolution Algorithm"). LLVM would not keep a tile in registers if the loop were written over arrays.
 
 Importing it loads numba: import it only when used.
 """

@@ -142,6 +142,16 @@ def number_at(typingctx, address):
 
 
 @intrinsic
+def pointer(typingctx, zero, address):
+    """An address as one of numbers."""
+
+    def codegen(context, build, signature, args):
+        return build.inttoptr(args[1], context.get_value_type(signature.return_type))
+
+    return types.CPointer(zero)(zero, types.int64), codegen
+
+
+@intrinsic
 def fetch(typingctx, address):
     """Ask for a line of memory to be brought to the core's own cache."""
 
