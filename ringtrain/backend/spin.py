@@ -19,10 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import jit
+from .layout import LINE
 from .vectors import WORD
 
-LINE = 8  # numbers
-CALLS, TASK, GIVEN, ACTIVE, INSIDE, LEFT = (8 * LINE * i for i in range(6))  # bytes from the first
+CALLS, TASK, GIVEN, ACTIVE, INSIDE, LEFT = (LINE * i for i in range(6))  # bytes from the first
 _YIELD = 1  # which of ARM's hints
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from .layout import LINE
+
 __all__ = ["count", "limit", "shared", "together"]
 
 AWAKE = 1 << 14  # turns of waiting, of 20 to 50 ns, until a thread goes to sleep
 AFTER_CALL = 200  # turns that the caller may need to let go of the interpreter's lock
-_LINE = 8  # numbers in a line of the cache
+_LINE = LINE // 8  # numbers in a line of the cache
 
 _limit: list[int] = []  # what `limit` has said
 _crews: list[_Crew] = []  # the one there is, from its first use
