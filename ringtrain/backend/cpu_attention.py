@@ -76,9 +76,9 @@ def _by_ranges(name: str, rows: Any, given: list) -> None:
     if rows.size < SHARED or threads.count() == 1:
         getattr(loops, f"{name}_shares")(rows.dtype.type(0), address(numbers))
     else:
-        from . import tasks
+        from .tasks import task_for
 
-        together(getattr(tasks, name.upper())[rows.dtype], numbers)
+        together(task_for(name, rows.dtype), numbers)
 
 
 class _Attention:

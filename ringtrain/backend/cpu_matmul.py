@@ -29,12 +29,11 @@ def _loops() -> Any:
     return gemm
 
 
-@cache
-def _tasks() -> Any:
-    """The same for threads to share; they are compiled at once."""
-    from . import tasks
+def _task(name: str, dtype: Any) -> Any:
+    """One of them for threads to share."""
+    from .tasks import task_for
 
-    return tasks
+    return task_for(name, dtype)
 
 
 @lru_cache(64)
@@ -117,7 +116,7 @@ def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndar
     given[-1:] = [start, add, count, 0]
     numbers = np.array(given, np.int64)
     if count * m * n * k >= SHARED and threads.count() > 1:
-        together(_tasks().PRODUCTS[a.dtype], numbers)
+        together(_task("products", a.dtype), numbers)
     else:
         _loops().gemms(a.dtype.type(0), address(numbers))
     return out
@@ -155,7 +154,7 @@ def _in_shares(zero: Any, m: int, n: int, k: int, *rest: Any) -> None:
     lanes = loops.BYTES // zero.itemsize
     panels = on_lines((-(-n // (2 * lanes)), -(-k // lanes) * lanes, 2 * lanes), zero.dtype)
     high = -(-m // (RANGES * many * loops.ROWS)) * loops.ROWS
-    together(_tasks().PRODUCT[zero.dtype], np.array([m, n, k, *rest, id(panels), high, 0, 0, 0], np.int64))
+    together(_task("product", zero.dtype), np.array([m, n, k, *rest, id(panels), high, 0, 0, 0], np.int64))
 
 
 def _otherwise(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None, out: np.ndarray | None) -> np.ndarray:

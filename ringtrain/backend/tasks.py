@@ -1,28 +1,53 @@
 # mypy: ignore-errors
 # What numba compiles is typed by numba.
-"""Loops that threads share without the interpreter (`threads.together`), one for each dtype: compiled when imported.
+"""Loops that threads share without the interpreter (`threads.together`), for each dtype compiled at first use.
+
+Each is written out: numba finds no closure again among the machine code that it has kept on disk.
 
 Importing it loads numba: import it only when used.
 """
 
+from functools import cache
+
 import numpy as np
 
-from .gemm import gemm_shares, gemms
+from . import gemm, rows
 from .jit import task
-from .rows import attend_back_shares, attend_shares
 
 
-def _of_dtypes(loop):
-    single, double = np.float32(0), np.float64(0)
-
-    def for_single(given):
-        loop(single, given)
-
-    def for_double(given):
-        loop(double, given)
-
-    return {np.dtype(np.float32): task(for_single), np.dtype(np.float64): task(for_double)}
+def _product_f(given):
+    gemm.gemm_shares(np.float32(0), given)
 
 
-PRODUCT, PRODUCTS = _of_dtypes(gemm_shares), _of_dtypes(gemms)
-ATTEND, ATTEND_BACK = _of_dtypes(attend_shares), _of_dtypes(attend_back_shares)
+def _product_d(given):
+    gemm.gemm_shares(np.float64(0), given)
+
+
+def _products_f(given):
+    gemm.gemms(np.float32(0), given)
+
+
+def _products_d(given):
+    gemm.gemms(np.float64(0), given)
+
+
+def _attend_f(given):
+    rows.attend_shares(np.float32(0), given)
+
+
+def _attend_d(given):
+    rows.attend_shares(np.float64(0), given)
+
+
+def _attend_back_f(given):
+    rows.attend_back_shares(np.float32(0), given)
+
+
+def _attend_back_d(given):
+    rows.attend_back_shares(np.float64(0), given)
+
+
+@cache
+def task_for(name, dtype):
+    """The task "product", "products", "attend" or "attend_back", whose loop says what it is given."""
+    return task(globals()[f"_{name}_{dtype.char}"])
