@@ -100,6 +100,7 @@ class _Attention:
     def backward(
         self, grad: Any, needs: Any, residuals: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float
     ) -> list:
+        grad = np.asarray(grad, q.dtype)  # the loops go by addresses
         dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
         dmask = np.zeros(mask.shape, q.dtype) if needs[3] else None
         for at, keys in _blocks(q, k.shape[2], causal):

@@ -51,12 +51,15 @@ def rest(typingctx):
     """Let the other thread of this core have its units for some cycles."""
 
     def codegen(context, build, signature, args):
-        kinds, operands = [], []
-        if platform.machine() in ("aarch64", "arm64"):
-            kinds, operands = [ir.IntType(32)], [ir.Constant(ir.IntType(32), _YIELD)]
-        name = "llvm.aarch64.hint" if kinds else "llvm.x86.sse2.pause"
-        function = ir.FunctionType(ir.VoidType(), kinds)
-        build.call(cgutils.get_or_insert_function(build.module, function, name), operands)
+        machine, number = platform.machine(), ir.IntType(32)
+        name, operands = None, []
+        if machine in ("x86_64", "AMD64"):
+            name = "llvm.x86.sse2.pause"
+        elif machine in ("aarch64", "arm64"):
+            name, operands = "llvm.aarch64.hint", [ir.Constant(number, _YIELD)]
+        if name:
+            function = ir.FunctionType(ir.VoidType(), [number] * len(operands))
+            build.call(cgutils.get_or_insert_function(build.module, function, name), operands)
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -10,6 +10,8 @@ import weakref
 import numpy as np
 import pytest
 
+import ringtrain as rt
+from ringtrain import nn
 from ringtrain.backend import cpu_matmul, threads
 
 pytest.importorskip("numba")
@@ -121,3 +123,37 @@ def test_products_do_not_depend_on_who_computes_them(several, monkeypatch, rng):
                 np.testing.assert_allclose(first, a @ b, rtol=1e-9, atol=1e-9)
                 for _ in range(10):
                     assert cpu_matmul.matmul(a, b).tobytes() == first.tobytes()
+
+
+def _results(rng):
+    """What the loops that threads share give, on arrays large enough for it."""
+    shapes = ((1100, 515), (515,), (515,))
+    x, w, b = (rt.from_numpy(rng.standard_normal(s).astype("f")).requires_grad_() for s in shapes)
+    heads = [rt.from_numpy(rng.standard_normal((3, 2, 200, 32)).astype("f")).requires_grad_() for _ in range(3)]
+    out = nn.gelu(nn.layer_norm(x, (515,), w, b) + b)
+    looked = [nn.scaled_dot_product_attention(*heads, is_causal=causal, scale=0.2) for causal in (True, False)]
+    leaves = [x, w, b, *heads]
+    gradients = rt.grad((out * out).sum() + (looked[0] * looked[1]).sum(), leaves)
+    p = nn.Parameter(x.detach().numpy().copy())
+    p.grad = gradients[0]
+    rt.optim.AdamW([p], lr=0.1).step()
+    return [t.detach().numpy() for t in (out, *looked, *gradients, p)]
+
+
+def test_shared_loops_give_what_one_thread_gives(several, monkeypatch):
+    shared = _results(np.random.default_rng(5))
+    assert threads._crews, "nobody helped"
+    monkeypatch.setattr(threads, "count", lambda: 1)
+    for many, one in zip(shared, _results(np.random.default_rng(5)), strict=True):
+        np.testing.assert_allclose(many, one, rtol=2e-5, atol=2e-5 * abs(one).max())
+
+
+def test_a_gradient_of_another_dtype_is_converted_before_loops_that_go_by_addresses(several, rng):
+    from ringtrain.backend.cpu_attention import KERNEL
+
+    q, g = (rng.standard_normal((2, 2, 1, 40, 16)) for _ in range(2))
+    q = q.astype("f")
+    arrays, options = (q, q[:, :, 0], q[:, :, 0], None), {"causal": False, "scale": 0.25}
+    results = [KERNEL.backward(head, [1, 1, 1, 0], None, *arrays, **options) for head in (g, g.astype("f"))]
+    for wide, single in zip(*results, strict=True):
+        assert wide is single is None or wide.tobytes() == single.tobytes()
