@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend as backends
 from ..tensor import Tensor, raw, share
 from .define import op, register
 
@@ -220,6 +221,25 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concatenate([expand_dims(x, axis) for x in xs], axis)
 
 
+def _joined(xp: Any, g: Any, axis: int, edges: tuple[int, ...], x_shape: tuple[int, ...]) -> Any:
+    """The gradient of what was split, of those of its parts: zeros where none arrived."""
+    if type(g) is not list:  # it was one part
+        return g
+    some = raw(next(part for part in g if part is not None))
+    lengths = [stop - start for start, stop in pairwise(edges)]
+    shapes = [(*x_shape[:axis], length, *x_shape[axis + 1 :]) for length in lengths]
+    library = backends.of(some).xp
+    parts = [library.zeros(s, some.dtype) if part is None else part for part, s in zip(g, shapes, strict=True)]
+    return xp.concatenate(parts, axis=axis)
+
+
+_split = op(
+    "split_at",
+    lambda xp, x, *, axis, edges: tuple([x[(slice(None),) * axis + (slice(*ends),)] for ends in pairwise(edges)]),
+    _joined,
+)
+
+
 def split(x: Tensor, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis` into that many equal parts, or before each of the given places. Views.
 
@@ -232,9 +252,11 @@ def split(x: Tensor, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
             raise ValueError(f"split: axis {axis} of {x.shape} has {n} elements, which {parts} does not divide")
         edges = list(range(0, n + 1, n // parts)) if n else [0] * (parts + 1)
     else:
-        edges = [0, *parts, n]
-    lead = (slice(None),) * a
-    return [x[(*lead, slice(start, stop))] for start, stop in pairwise(edges)]
+        edges = [0, *map(int, parts), n]
+    if x.backend.abstract or sorted(edges) != edges or edges[0] < 0:  # parts that NumPy cuts as slices may overlap
+        lead = (slice(None),) * a
+        return [x[(*lead, slice(start, stop))] for start, stop in pairwise(edges)]
+    return [_viewing(part, x) for part in _split(x, axis=a, edges=tuple(edges))]
 
 
 _views: list[Callable] = [reshape, flatten, transpose, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, flip]

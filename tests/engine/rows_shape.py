@@ -51,6 +51,14 @@ ROWS = [
     Row("stack", lambda a, b: rt.stack([a, b], 1), lambda a, b: np.stack([a, b], 1), [((3, 4),) * 2, ((5,),) * 2]),
     Row("split", lambda x: rt.split(x, [1, 3], 1)[1], lambda x: np.split(x, [1, 3], 1)[1], [((2, 5),)]),
     Row("split/even", lambda x: x.split(3)[2] * x.split(3)[0], lambda x: x[4:] * x[:2], [((6, 2),)]),
+    Row("split/one", lambda x: x.split(1, 1)[0], lambda x: x, [((2, 3),)]),
+    Row("split/all", lambda x: (lambda a, b, c: a * b / c)(*x.split(3)), lambda x: x[:2] * x[2:4] / x[4:], [((6, 2),)]),
+    Row(
+        "split/overlapping",
+        lambda x: (lambda a, b, c: a[2:] * c)(*x.split([3, 1])),
+        lambda x: x[2:3] * x[1:],
+        [((4, 2),)],
+    ),
     *(
         Row(f"pad/{mode}", f, ref, [((4, 5),), ((3, 3),)])
         for mode in ("reflect", "symmetric", "edge", "wrap")
