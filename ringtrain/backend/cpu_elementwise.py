@@ -30,46 +30,55 @@ def stamp(rule: Callable) -> int:
 
 
 @cache
-def _loop(rule: Callable, slots: int) -> Callable:
+def _loop(rule: Callable, slots: int, count: int) -> Callable:
     from numba.extending import register_jitable
 
     register_jitable(rule)
-    return jit(_LOOPS[slots](rule, stamp(rule)))
+    return jit(_LOOPS[slots](rule, stamp(rule), count))
 
 
-# The stamp is named in each loop so that it belongs to what numba tells loops apart by; it costs nothing.
-def _loop_0(rule: Callable, stamp: int) -> Callable:
+# The stamp is named in each loop so that it belongs to what numba tells loops apart by; it costs nothing. Numbers come
+# as an array, `count` of them: numba takes longer to unpack a tuple than a small network's update takes.
+def _loop_0(rule: Callable, stamp: int, count: int) -> Callable:
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
     def loop(p, g, numbers):
-        _ = stamp
+        _, n = stamp, to_fixed_tuple(numbers, count)
         for i in range(p.size):
-            (p[i],) = rule(p[i], g[i], *numbers)
+            (p[i],) = rule(p[i], g[i], *n)
 
     return loop
 
 
-def _loop_1(rule: Callable, stamp: int) -> Callable:
+def _loop_1(rule: Callable, stamp: int, count: int) -> Callable:
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
     def loop(p, g, a, numbers):
-        _ = stamp
+        _, n = stamp, to_fixed_tuple(numbers, count)
         for i in range(p.size):
-            p[i], a[i] = rule(p[i], g[i], a[i], *numbers)
+            p[i], a[i] = rule(p[i], g[i], a[i], *n)
 
     return loop
 
 
-def _loop_2(rule: Callable, stamp: int) -> Callable:
+def _loop_2(rule: Callable, stamp: int, count: int) -> Callable:
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
     def loop(p, g, a, b, numbers):
-        _ = stamp
+        _, n = stamp, to_fixed_tuple(numbers, count)
         for i in range(p.size):
-            p[i], a[i], b[i] = rule(p[i], g[i], a[i], b[i], *numbers)
+            p[i], a[i], b[i] = rule(p[i], g[i], a[i], b[i], *n)
 
     return loop
 
 
-def _loop_3(rule: Callable, stamp: int) -> Callable:
+def _loop_3(rule: Callable, stamp: int, count: int) -> Callable:
+    from numba.np.unsafe.ndarray import to_fixed_tuple
+
     def loop(p, g, a, b, c, numbers):
-        _ = stamp
+        _, n = stamp, to_fixed_tuple(numbers, count)
         for i in range(p.size):
-            p[i], a[i], b[i], c[i] = rule(p[i], g[i], a[i], b[i], c[i], *numbers)
+            p[i], a[i], b[i], c[i] = rule(p[i], g[i], a[i], b[i], c[i], *n)
 
     return loop
 
@@ -83,7 +92,7 @@ class _Elementwise:
 
     def __call__(self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
         """Numbers take the arrays' dtype, so that float32 stays float32 in the loop."""
-        loop, given = _loop(rule, len(slots)), tuple([p.dtype.type(x) for x in numbers])
+        loop, given = _loop(rule, len(slots), len(numbers)), np.array(numbers, p.dtype)
         if p.size < SHARED:
             loop(p, g, *slots, given)
         else:

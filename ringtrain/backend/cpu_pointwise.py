@@ -15,7 +15,7 @@ import numpy as np
 
 from .cpu_elementwise import GRAIN, SHARED, stamp
 from .jit import jit
-from .layout import dense, flat, like
+from .layout import dense, like
 from .threads import shared
 
 
@@ -49,39 +49,47 @@ def _loop(rule: Callable, arrays: int, dtype: Any) -> Callable:
     from . import cpu_math
 
     version = f"{rule.__qualname__} {stamp(rule)} {stamp(cpu_math.where)}"
-    return jit(_LOOPS[arrays - 1](_in_dtype(rule, dtype), version), contract=True)
+    return jit(_LOOPS[arrays - 1](_in_dtype(rule, dtype), version, dtype.type(0)), contract=True)
 
 
-# The version is in each loop so that it belongs to what numba tells loops apart by; it costs nothing.
-def _loop_1(rule: Callable, version: str) -> Callable:
+# The version is in each loop so that it belongs to what numba tells loops apart by; it costs nothing. Arrays are given
+# by ids: to look into an array takes numba longer than to go through a small one.
+def _loop_1(rule: Callable, version: str, zero: Any) -> Callable:
     from . import cpu_math
+    from .vectors import numbers_of
 
-    def loop(out, a, numbers):
+    def loop(out, a, first, end, numbers):
         _ = version
-        for i in range(np.uint64(out.size)):
-            out[i] = rule(cpu_math, a[i], *numbers)
+        to, x = numbers_of(zero, out, end), numbers_of(zero, a, end)
+        for i in range(np.uint64(first), np.uint64(end)):
+            to[i] = rule(cpu_math, x[i], *numbers)
 
     return loop
 
 
-def _loop_2(rule: Callable, version: str) -> Callable:
+def _loop_2(rule: Callable, version: str, zero: Any) -> Callable:
     from . import cpu_math
+    from .vectors import numbers_of
 
-    def loop(out, a, b, numbers):
+    def loop(out, a, b, first, end, numbers):
         _ = version
-        for i in range(np.uint64(out.size)):
-            out[i] = rule(cpu_math, a[i], b[i], *numbers)
+        to, x, y = numbers_of(zero, out, end), numbers_of(zero, a, end), numbers_of(zero, b, end)
+        for i in range(np.uint64(first), np.uint64(end)):
+            to[i] = rule(cpu_math, x[i], y[i], *numbers)
 
     return loop
 
 
-def _loop_3(rule: Callable, version: str) -> Callable:
+def _loop_3(rule: Callable, version: str, zero: Any) -> Callable:
     from . import cpu_math
+    from .vectors import numbers_of
 
-    def loop(out, a, b, c, numbers):
+    def loop(out, a, b, c, first, end, numbers):
         _ = version
-        for i in range(np.uint64(out.size)):
-            out[i] = rule(cpu_math, a[i], b[i], c[i], *numbers)
+        to, x = numbers_of(zero, out, end), numbers_of(zero, a, end)
+        y, z = numbers_of(zero, b, end), numbers_of(zero, c, end)
+        for i in range(np.uint64(first), np.uint64(end)):
+            to[i] = rule(cpu_math, x[i], y[i], z[i], *numbers)
 
     return loop
 
@@ -100,18 +108,19 @@ def pointwise(rule: Callable, arrays: list, numbers: Sequence) -> Any:
     dtype, shape, strides = last.dtype, last.shape, last.strides
     if dtype not in _FLOATS:
         return None
+    alike = True
     for a in arrays:
         if a.dtype is not dtype or a.shape != shape:
             return None
-    plain = last.flags.c_contiguous
-    if not plain and not dense(last):
+        alike = alike and a.strides == strides
+    if not last.flags.c_contiguous and not dense(last):
         return None
-    out = np.empty(shape, dtype) if plain else np.empty_like(last)
-    whole = [out, *[a if a.strides == strides else like(a, last) for a in arrays]]
-    rows = [a.reshape(-1) for a in whole] if plain else [flat(a) for a in whole]
-    loop, given = _loop(rule, len(arrays), dtype), tuple([dtype.type(x) for x in numbers])
-    if last.size < SHARED:
-        loop(*rows, given)
+    out = np.empty_like(last)
+    whole = arrays if alike else [like(a, last) for a in arrays]
+    loop, given = _loop(rule, len(arrays), dtype), tuple([dtype.type(x) for x in numbers]) if numbers else ()
+    ids, size = [id(out), *map(id, whole)], last.size
+    if size < SHARED:
+        loop(*ids, 0, size, given)
     else:
-        shared(last.size, GRAIN, lambda first, end: loop(*[row[first:end] for row in rows], given))
+        shared(size, GRAIN, lambda first, end: loop(*ids, first, end, given))
     return out

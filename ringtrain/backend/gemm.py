@@ -12,10 +12,9 @@ Importing it loads numba: import it only when used.
 import numpy as np
 
 from .jit import jit
-from .layout import DATA
 from .spin import add, now, rest
 from .tile import ROWS, product
-from .vectors import BYTES, copy, fetch, keep, move, number_at, put, size_of, turn
+from .vectors import BYTES, copy, data_of, fetch, keep, move, number_at, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -193,12 +192,6 @@ def gemm_shares(zero, given):
         at = (zero, min(high, m - i), n, k, a + i * a_row, a_row, a_col, panels, 0, 0, distance)
         gemm(*at, start, 0, c + i * c_row, c_row)
         i = add(ranges, 1) * high
-
-
-@jit
-def data_of(array):
-    """The address of an array's data, from its id."""
-    return number_at(array + DATA)
 
 
 @jit

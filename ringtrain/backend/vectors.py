@@ -9,9 +9,12 @@ Importing it loads numba: import it only when used.
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import config, types
+from numba import carray, config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .jit import jit
+from .layout import DATA
 
 
 def _registers() -> tuple[int, int]:
@@ -224,3 +227,15 @@ def turn(typingctx, zero, source, distance, rows, columns, target, gap):
         return context.get_dummy_value()
 
     return types.void(zero, *[types.int64] * 6), codegen
+
+
+@jit
+def data_of(array):
+    """The address of an array's data, from its id: an array itself takes numba longer to look into."""
+    return number_at(array + DATA)
+
+
+@jit
+def numbers_of(zero, array, size):
+    """The first `size` numbers of an array, from its id."""
+    return carray(pointer(zero, data_of(array)), size)

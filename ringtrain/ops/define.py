@@ -1,7 +1,7 @@
 """How the families define their ops: registration under a name, and the short way for elementwise ones.
 
-`unary` and `binary` do what `Op.__call__` does for one or two inputs without attributes, spelled out: on tensors
-of a few elements the engine's own time is what counts, and these two are most of a network's nodes.
+`unary`, `binary` and `ternary` do what `Op.__call__` does for inputs without attributes, spelled out: on tensors of a
+few elements the engine's own time is what counts, and these are most of a network's nodes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from ..backend.base import _by_type as _arrays
 from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "composed_widely", "fitting", "op", "pointwise", "register", "special", "unary", "widely"]
+__all__ = ["binary", "composed_widely", "fitting", "op", "pointwise", "register", "special", "ternary", "unary", "widely"]
 
 _LOOP = 2048  # elements from which a loop is worth looking for
+_NOWHERE = (None, None, None)
 _FIRSTS = (None, None)  # the slots of most: one object less for the garbage collector to look at
 _new = object.__new__
 _ndarray: Any = np.ndarray  # what goes the short way; None while ops are watched, so that all go through `Op.__call__`
 
 
 def short_ways(open_: bool) -> None:
-    """Opens or closes the short ways of `unary` and `binary`. Closed, they do the same by `Op.__call__`."""
+    """Opens or closes the short ways of `unary` and the others. Closed, they do the same by `Op.__call__`."""
     global _ndarray
     _ndarray = np.ndarray if open_ else None
 
@@ -260,6 +261,34 @@ def binary(
         return out
 
     return _named(call, name, doc, made)
+
+
+def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """An op of three inputs without attributes, for tensors, of which the last may be None."""
+    forward = made.forward
+    savers: dict[tuple[bool, bool, bool], Any] = {}  # by the inputs that want gradients; None: none has one
+
+    def call(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
+        x, y = getattr(a, "_data", None), getattr(b, "_data", None)
+        z, last, cell, slot = (None, None, UNCHANGED, None) if c is None else (c._data, c._node, c._version, c._slot)
+        if type(x) is not _ndarray or type(y) is not _ndarray or not (z is None or type(z) is _ndarray):
+            return made(a, b, c)
+        try:
+            out = _made(forward(np, x, y, z))
+        except (ValueError, TypeError) as error:
+            raise explained(error, made.name, (x, y, z)) from error
+        edges = (a._node, b._node, last)
+        if mode.grad and edges != _NOWHERE:
+            needs = (edges[0] is not None, edges[1] is not None, last is not None)
+            if needs not in savers:
+                plan = made.plan(needs)
+                savers[needs] = _Saver(plan, 3) if plan else None
+            if savers[needs] is not None:
+                cells = (a._version, b._version, cell, out._version)
+                savers[needs].node(made, edges, (a._slot, b._slot, slot), (x, y, z, out._data), cells, out)
+        return out
+
+    return call
 
 
 def _named(call: Callable, name: str, doc: str, made: Op) -> Callable:

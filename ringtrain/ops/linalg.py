@@ -19,7 +19,7 @@ from ..dtypes import wide
 from ..tensor import Tensor, beside
 from . import reduce
 from .arrange import diagonal
-from .define import fitting, op, register
+from .define import fitting, op, register, ternary
 from .shape import axis_of, reshape, squeeze, transpose
 
 
@@ -108,7 +108,8 @@ def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
-    flat, rows = (t if len(t.shape) == 2 else t.reshape((-1, t.shape[-1])) for t in (g, x))
+    flat = g if len(g.shape) == 2 else g.reshape((-1, g.shape[-1]))
+    rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
     gx = multiplied(xp, g, weight) if needs[0] else None
     gw = multiplied(xp, flat.T, rows, places[1]) if needs[1] else None
     gb = reduce.sum_of_rows(xp, flat, places[2]) if needs[2] else None
@@ -121,7 +122,7 @@ def _linear_rule(x: MetaArray, weight: MetaArray, bias: Any) -> tuple[int, ...]:
     return (*x.shape[:-1], weight.shape[0])
 
 
-_affine = op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True)
+_affine = ternary(op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -153,7 +153,7 @@ class Bucket:
         """
         for p, grad in zip(self.params, self._grad, strict=True):
             leaf = p._node
-            if leaf is None or (leaf.buffer is grad and (leaf.grad is None or leaf.grad is grad)):
+            if leaf is None or (leaf.buffer is grad and (leaf.grad is grad or leaf.grad is None)):
                 continue
             leaf.buffer = grad
             if leaf.grad is not None:
@@ -183,7 +183,12 @@ class Bucket:
         steps are advanced: `step` counts this update, from 1.
         """
         first, count = 0, 0
-        for i, there in enumerate([*self.present(), False]):
+        present, steps = self.present(), self.steps
+        if all(present) and steps.count(steps[0]) == len(steps):  # most often
+            self.steps = [steps[0] + 1] * len(steps)
+            yield 0, len(steps), steps[0] + 1
+            return
+        for i, there in enumerate([*present, False]):
             step = self.steps[i] + 1 if there else 0
             if step != count:
                 if count:
@@ -194,8 +199,9 @@ class Bucket:
 
     def written(self) -> None:
         """Says that parameters with a gradient have changed: a graph that saved them must not be gone through."""
-        for p, there in zip(self.params, self.present(), strict=True):
-            p._version[0] += there
+        for p in self.params:
+            if p._node is not None and p._node.grad is not None:
+                p._version[0] += 1
 
 
 def cut(
