@@ -13,11 +13,10 @@ from .jit import available
 from .layout import address, on_lines
 from .threads import together
 
-ENOUGH = 1 << 19  # multiply-adds from which laying out panels pays
-ENOUGH_EACH = 1 << 17  # the same for each of a stack of matrices
+ENOUGH = 1 << 17  # multiply-adds from which laying out panels pays
 SHARED = 1 << 20  # multiply-adds from which waking other threads pays
 RANGES = 2  # of rows for each thread: one that somebody slows down takes fewer
-NARROW = 16  # rows or columns below which most of a tile would be empty
+NARROW = 8  # rows or columns below which most of a tile would be empty
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -81,7 +80,7 @@ def _stack_suits(a: Any, b: Any) -> bool:
     if a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype or a.dtype not in _FLOATS:
         return False
     (m, k), n = a.shape[-2:], b.shape[-1]
-    if min(m, n) < NARROW or m * n * k < ENOUGH_EACH or b.shape[-2] != k or not a.size or not available():
+    if min(m, n) < NARROW or m * n * k < ENOUGH or b.shape[-2] != k or not a.size or not available():
         return False
     return all(_one_way(x.strides[-2:], x.itemsize) for x in (a, b))
 

@@ -40,9 +40,12 @@ def pack_panel(zero, b, b_row, b_col, depth, columns, panel):
     lanes = BYTES // size
     for v in range(2):
         left, source, target = columns - v * lanes, b + v * lanes * b_col, panel + v * BYTES
-        if b_col == size or left <= 0:
+        if b_col == size and left >= lanes:
             for k in range(depth):
                 fetch(source + k * b_row + 2 * BYTES)  # of the next panel
+                copy(zero, source + k * b_row, target + 2 * BYTES * k)
+        elif b_col == size or left <= 0:
+            for k in range(depth):
                 move(zero, source + k * b_row, target + 2 * BYTES * k, left)
         else:
             for k in range(0, depth, lanes):
@@ -66,14 +69,17 @@ def pack_rows(zero, a, a_col, rows, depth, block):
     size = size_of(zero)
     lanes = BYTES // size
     strip = depth * ROWS * size + LINE
+    sure = max(0, (rows - -(-ROWS // lanes) * lanes) // ROWS + 1)  # strips of which whole vectors may be read
     for k in range(depth):
-        for i in range(0, rows, ROWS):
-            source, target = a + i * size + k * a_col, block + i // ROWS * strip + k * ROWS * size
+        source, target = a + k * a_col, block + k * ROWS * size
+        for _ in range(sure):  # the numbers of the next strip too, which are then written over
             for v in range(0, ROWS, lanes):
-                if rows - i - v >= lanes:  # the numbers of the next strip too, which are then written over
-                    copy(zero, source + v * size, target + v * size)
-                else:
-                    move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
+                copy(zero, source + v * size, target + v * size)
+            source, target = source + ROWS * size, target + strip
+        for i in range(sure * ROWS, rows, ROWS):
+            for v in range(0, ROWS, lanes):
+                move(zero, source + v * size, target + v * size, min(ROWS, rows - i) - v)
+            source, target = source + ROWS * size, target + strip
     return strip
 
 

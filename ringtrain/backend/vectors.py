@@ -208,10 +208,15 @@ def put(typingctx, zero, source, target, count):
     return types.void(zero, types.int64, types.int64, types.int64), codegen
 
 
-@intrinsic
-def turn(typingctx, zero, source, distance, rows, columns, target, gap):
-    """Transpose a square of as many rows as a vector has lanes; zeros in place of what lies past rows and columns."""
+def _put_turned(w, square, target, gap):
+    """The columns of a square of vectors, given by its rows, as vectors that lie `gap` bytes apart."""
+    for i, row in enumerate(w.transposed(square)):
+        place = w.builder.add(target, w.builder.mul(ir.Constant(WORD, i), gap))
+        w.builder.store(row, w.at(place, w.vector)).align = w.size
 
+
+@intrinsic
+def _turn_part(typingctx, zero, source, distance, rows, columns, target, gap):
     def codegen(context, build, signature, args):
         w = Writer(context, build, zero)
         _, source, distance, rows, columns, target, gap = args
@@ -221,12 +226,32 @@ def turn(typingctx, zero, source, distance, rows, columns, target, gap):
             i = ir.Constant(WORD, i)
             there = build.select(build.icmp_signed("<", i, rows), mask, nothing)
             square.append(w.load_lanes(build.add(source, build.mul(i, distance)), there))
-        for i, row in enumerate(w.transposed(square)):
-            place = build.add(target, build.mul(ir.Constant(WORD, i), gap))
-            build.store(row, w.at(place, w.vector)).align = w.size
+        _put_turned(w, square, target, gap)
         return context.get_dummy_value()
 
     return types.void(zero, *[types.int64] * 6), codegen
+
+
+@intrinsic
+def _turn_whole(typingctx, zero, source, distance, target, gap):
+    def codegen(context, build, signature, args):
+        w = Writer(context, build, zero)
+        _, source, distance, target, gap = args
+        places = [build.add(source, build.mul(ir.Constant(WORD, i), distance)) for i in range(w.lanes)]
+        _put_turned(w, [w.load(place) for place in places], target, gap)
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 4), codegen
+
+
+@jit
+def turn(zero, source, distance, rows, columns, target, gap):
+    """Transpose a square of as many rows as a vector has lanes; zeros in place of what lies past rows and columns."""
+    lanes = BYTES // size_of(zero)
+    if rows >= lanes and columns >= lanes:
+        _turn_whole(zero, source, distance, target, gap)
+    else:
+        _turn_part(zero, source, distance, rows, columns, target, gap)
 
 
 @jit

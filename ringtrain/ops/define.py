@@ -22,7 +22,18 @@ from ..backend.base import _by_type as _arrays
 from ..dtypes import settled, wide
 from ..tensor import Tensor
 
-__all__ = ["binary", "composed_widely", "fitting", "op", "pointwise", "register", "special", "ternary", "unary", "widely"]
+__all__ = [
+    "binary",
+    "composed_widely",
+    "fitting",
+    "op",
+    "pointwise",
+    "register",
+    "special",
+    "ternary",
+    "unary",
+    "widely",
+]
 
 _LOOP = 2048  # elements from which a loop is worth looking for
 _NOWHERE = (None, None, None)

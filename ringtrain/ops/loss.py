@@ -127,7 +127,7 @@ def _labels(name: str, scores: Tensor, target: Any, ignore_index: int) -> tuple[
             f"{name}: target {int(labels[tuple(place)])} at {place} is no class; "
             f"the scores {whole} have classes 0 .. {whole[1] - 1}"
         )
-    return scores.backend.asarray(labels), counted
+    return labels if scores.backend is backend else scores.backend.asarray(labels), counted
 
 
 def _count_labels(labels: Any, classes: int, ignored: int) -> tuple[int, int]:

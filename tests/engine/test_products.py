@@ -38,7 +38,6 @@ def matrix(rng, m, n, dtype, layout):
 def tiles(monkeypatch):
     """Tiles for everything that could have them, however small."""
     monkeypatch.setattr(cpu_matmul, "ENOUGH", 0)
-    monkeypatch.setattr(cpu_matmul, "ENOUGH_EACH", 0)
     monkeypatch.setattr(cpu_matmul, "NARROW", 1)
     cpu_matmul._way.cache_clear()
     yield
