@@ -7,7 +7,10 @@ Values are combined in rank order, one element at a time, so that a result depen
 the data is cut nor on which rank computes it. Importing this loads numba: import it only when used.
 """
 
+import hashlib
 from functools import cache
+from pathlib import Path
+from types import CellType, FunctionType
 
 import numpy as np
 from llvmlite import ir
@@ -36,11 +39,29 @@ def kept(compiler, signature, **options):
 
     def compile(function):
         try:
-            return compiler(signature, cache=True, **options)(function)
+            return compiler(signature, cache=True, **options)(_versioned(function))
         except RuntimeError:
             return compiler(signature, **options)(function)
 
     return compile
+
+
+def _versioned(function):
+    """The function with the state of this package among what numba tells functions apart by.
+
+    numba takes machine code from the disk while the function's own file is the same. But functions and constants of
+    other files are part of it: after an update ranks would agree on nothing.
+    """
+    code = function.__code__
+    code = code.replace(co_freevars=(*code.co_freevars, "version"))  # numba looks at the cells of a function
+    cells = (*(function.__closure__ or ()), CellType(_version()))
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
+
+
+@cache
+def _version() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 @cache

@@ -7,6 +7,7 @@ NumPy-named methods are bound in `ops/methods.py`, so this file knows nothing of
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -157,9 +158,7 @@ class Tensor:
         retain_graph  keep what the graph saved, so that it can be gone through again
         create_graph  make the gradients differentiable themselves
         """
-        from .backward import backward
-
-        backward([self], [grad], retain_graph=retain_graph, create_graph=create_graph)
+        _backward()([self], [grad], retain_graph, create_graph)
 
     def on_grad_ready(self, hook: Callable[[Tensor], None]) -> Callable[[], None]:
         """Calls hook(self) during each backward pass, the moment `.grad` is final. Returns what removes it.
@@ -293,6 +292,14 @@ def wrap(data: Any, kind: type = Tensor, _new: Any = object.__new__) -> Tensor:
     t._slot = None
     t._version = [0]
     return t
+
+
+@functools.cache
+def _backward() -> Callable:
+    """The pass, which is built on tensors."""
+    from .backward import backward
+
+    return backward
 
 
 def share(base: Tensor, view: Tensor) -> None:

@@ -46,9 +46,7 @@ def _in_dtype(rule: Callable, dtype: Any) -> Callable:
 
 @cache
 def _loop(rule: Callable, arrays: int, dtype: Any) -> Callable:
-    from . import cpu_math
-
-    version = f"{rule.__qualname__} {stamp(rule)} {stamp(cpu_math.where)}"
+    version = f"{rule.__qualname__} {stamp(rule)}"
     return jit(_LOOPS[arrays - 1](_in_dtype(rule, dtype), version, dtype.type(0)), contract=True)
 
 

@@ -162,7 +162,7 @@ def gemm(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, b_panel, start, moves,
 
 
 @jit
-def gemm_of(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
+def gemm_of(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c):
     """A product of arrays, given by ids: Python takes long to find an address."""
     right, to = data_of(b), data_of(c)
     gemm(zero, m, n, k, data_of(a), a_row, a_col, right, b_row, b_col, 0, data_of(start), 0, to, c_row)
@@ -172,14 +172,15 @@ def gemm_of(zero, m, n, k, a, a_row, a_col, b, b_row, b_col, start, c, c_row):
 def gemm_shares(zero, given):
     """What other threads leave of a product of arrays: panels to lay out, then `high` rows at a time.
 
-    given: the address of int64: m, n, k, then a, b, start and c as `gemm_of` has them, room for all of b, its rows
-    rounded up to a multiple of a vector's numbers, and `high`; then how many panels are taken, how many done, and how
-    many ranges of rows are taken, zeros to begin with.
+    given: the address of int64: what `gemm_of` has after `zero`; room for all of b, its rows rounded up to a multiple of
+    a vector's numbers; `high`; then how many panels are taken, how many done, and how many ranges of rows are taken,
+    zeros to begin with.
     """
     m, n, k = number_at(given), number_at(given + 8), number_at(given + 16)
-    a, a_row, a_col = data_of(number_at(given + 24)), number_at(given + 32), number_at(given + 40)
-    b, b_row, b_col = data_of(number_at(given + 48)), number_at(given + 56), number_at(given + 64)
-    start, c, c_row = data_of(number_at(given + 72)), data_of(number_at(given + 80)), number_at(given + 88)
+    a_row, a_col, b_row = number_at(given + 24), number_at(given + 32), number_at(given + 40)
+    b_col, c_row = number_at(given + 48), number_at(given + 56)
+    a, b = data_of(number_at(given + 64)), data_of(number_at(given + 72))
+    start, c = data_of(number_at(given + 80)), data_of(number_at(given + 88))
     panels, high = data_of(number_at(given + 96)), number_at(given + 104)
     taken, done, ranges = given + 112, given + 120, given + 128
     lanes = BYTES // size_of(zero)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any
 
 
@@ -20,7 +23,8 @@ def jit(loop: Callable | None = None, reorder: bool = False, contract: bool = Fa
     reorder: sums may be taken in another order, that of vectors; it is the same at every call.
     contract: a product and a sum may be rounded once.
 
-    Machine code is kept on disk for the next process, unless there is no place to write to.
+    Machine code is kept on disk for the next process, unless there is no place to write to, and as long as no file here
+    that has compiled code changes.
     """
     if loop is None:
         return partial(jit, reorder=reorder, contract=contract)
@@ -30,7 +34,7 @@ def jit(loop: Callable | None = None, reorder: bool = False, contract: bool = Fa
     if reorder or contract:
         options["fastmath"] = {flag for flag, wanted in (("reassoc", reorder), ("contract", contract)) if wanted}
     try:
-        return njit(cache=True, **options)(loop)
+        return njit(cache=True, **options)(versioned(loop))
     except RuntimeError:  # "cannot cache function: no locator available"
         return njit(**options)(loop)
 
@@ -41,6 +45,24 @@ def task(loop: Callable) -> Any:
 
     options: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
     try:
-        return cfunc("void(int64)", cache=True, **options)(loop)
+        return cfunc("void(int64)", cache=True, **options)(versioned(loop))
     except RuntimeError:
         return cfunc("void(int64)", **options)(loop)
+
+
+def versioned(loop: Callable) -> Callable:
+    """The loop with the state of all files that have compiled code among what numba tells loops apart by.
+
+    numba takes machine code from the disk while the loop's own file is the same. But that of functions in other files
+    is part of it: after an update it would be half of the old release.
+    """
+    code = loop.__code__
+    code = code.replace(co_freevars=(*code.co_freevars, "version"))  # numba looks at the cells of a function
+    cells = (*(loop.__closure__ or ()), CellType(_version()))
+    return FunctionType(code, loop.__globals__, loop.__name__, loop.__defaults__, cells)
+
+
+@cache
+def _version() -> str:
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(text for text in texts if b"jit" in text)).hexdigest()

@@ -51,6 +51,7 @@ class Bucket:
     data, grad   the flat arrays
     state    further flat arrays, by name: what an optimiser keeps, in `wide` numbers
     cuts     how each of those lies: for most as the parameters do
+    narrow   whether the parameters have 16 bits, and updates are computed on a wider copy
     wide     the dtype that updates are computed in: float32 for 16-bit parameters, else that of the parameters
     steps    for each parameter how many updates it has had
     options  the optimiser's options for these parameters
@@ -66,7 +67,8 @@ class Bucket:
         self.cuts: dict[str, Cut] = {}
         self.steps = [0] * len(params)
         self.settled: Any = None
-        self.wide = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.dtype
+        self.narrow = first.dtype.itemsize < 4
+        self.wide = np.dtype(np.float32) if self.narrow else first.dtype
         self.cut = Cut([p.shape for p in params], first.dtype.itemsize)
         self.spans, self.size = self.cut.spans, self.cut.size
         make = allocate or (lambda n, dtype, backend: backend.zeros_beside(n, dtype, 0))
@@ -75,11 +77,6 @@ class Bucket:
         self.grad[...] = 0
         self._cut()
         self.adopt()
-
-    @property
-    def narrow(self) -> bool:
-        """Whether the parameters have 16 bits, and updates are computed on a wider copy."""
-        return self.data.dtype != self.wide
 
     def _cut(self) -> None:
         self._data, self._grad = self.cut.views(self.data), self.cut.views(self.grad)
