@@ -172,9 +172,9 @@ def gemm_of(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c):
 def gemm_shares(zero, given):
     """What other threads leave of a product of arrays: panels to lay out, then `high` rows at a time.
 
-    given: the address of int64: what `gemm_of` has after `zero`; room for all of b, its rows rounded up to a multiple of
-    a vector's numbers; `high`; then how many panels are taken, how many done, and how many ranges of rows are taken,
-    zeros to begin with.
+    given: the address of int64: what `gemm_of` has after `zero`; room for all of b, its rows rounded up to a multiple
+    of a vector's numbers; `high`; then how many panels are taken, how many done, and how many ranges of rows are
+    taken, zeros to begin with.
     """
     m, n, k = number_at(given), number_at(given + 8), number_at(given + 16)
     a_row, a_col, b_row = number_at(given + 24), number_at(given + 32), number_at(given + 40)
