@@ -32,55 +32,11 @@ def stamp(rule: Callable) -> int:
 @cache
 def _loop(rule: Callable, slots: int, count: int) -> Callable:
     from numba.extending import register_jitable
-    from numba.np.unsafe.ndarray import to_fixed_tuple
+
+    from .loops import updates
 
     register_jitable(rule)
-    return jit(_LOOPS[slots](rule, stamp(rule), to_fixed_tuple, count))
-
-
-# The stamp is named in each loop so that it belongs to what numba tells loops apart by; it costs nothing. Numbers come
-# as an array, `count` of them: numba takes longer to unpack a tuple than a small network's update takes.
-def _loop_0(rule: Callable, stamp: int, unpacked: Any, count: int) -> Callable:
-    def loop(p, g, numbers):
-        _ = stamp
-        n = unpacked(numbers, count)
-        for i in range(p.size):
-            (p[i],) = rule(p[i], g[i], *n)
-
-    return loop
-
-
-def _loop_1(rule: Callable, stamp: int, unpacked: Any, count: int) -> Callable:
-    def loop(p, g, a, numbers):
-        _ = stamp
-        n = unpacked(numbers, count)
-        for i in range(p.size):
-            p[i], a[i] = rule(p[i], g[i], a[i], *n)
-
-    return loop
-
-
-def _loop_2(rule: Callable, stamp: int, unpacked: Any, count: int) -> Callable:
-    def loop(p, g, a, b, numbers):
-        _ = stamp
-        n = unpacked(numbers, count)
-        for i in range(p.size):
-            p[i], a[i], b[i] = rule(p[i], g[i], a[i], b[i], *n)
-
-    return loop
-
-
-def _loop_3(rule: Callable, stamp: int, unpacked: Any, count: int) -> Callable:
-    def loop(p, g, a, b, c, numbers):
-        _ = stamp
-        n = unpacked(numbers, count)
-        for i in range(p.size):
-            p[i], a[i], b[i], c[i] = rule(p[i], g[i], a[i], b[i], c[i], *n)
-
-    return loop
-
-
-_LOOPS = [_loop_0, _loop_1, _loop_2, _loop_3]
+    return jit(updates[slots](rule, stamp(rule), count))
 
 
 class _Elementwise:

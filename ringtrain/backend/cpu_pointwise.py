@@ -46,53 +46,11 @@ def _in_dtype(rule: Callable, dtype: Any) -> Callable:
 
 @cache
 def _loop(rule: Callable, arrays: int, dtype: Any) -> Callable:
+    from .loops import maps
+
     version = f"{rule.__qualname__} {stamp(rule)}"
-    return jit(_LOOPS[arrays - 1](_in_dtype(rule, dtype), version, dtype.type(0)), contract=True)
+    return jit(maps[arrays - 1](_in_dtype(rule, dtype), version, dtype.type(0)), contract=True)
 
-
-# The version is in each loop so that it belongs to what numba tells loops apart by; it costs nothing. Arrays are given
-# by ids: to look into an array takes numba longer than to go through a small one.
-def _loop_1(rule: Callable, version: str, zero: Any) -> Callable:
-    from . import cpu_math
-    from .vectors import numbers_of
-
-    def loop(out, a, first, end, numbers):
-        _ = version
-        to, x = numbers_of(zero, out, end), numbers_of(zero, a, end)
-        for i in range(np.uint64(first), np.uint64(end)):
-            to[i] = rule(cpu_math, x[i], *numbers)
-
-    return loop
-
-
-def _loop_2(rule: Callable, version: str, zero: Any) -> Callable:
-    from . import cpu_math
-    from .vectors import numbers_of
-
-    def loop(out, a, b, first, end, numbers):
-        _ = version
-        to, x, y = numbers_of(zero, out, end), numbers_of(zero, a, end), numbers_of(zero, b, end)
-        for i in range(np.uint64(first), np.uint64(end)):
-            to[i] = rule(cpu_math, x[i], y[i], *numbers)
-
-    return loop
-
-
-def _loop_3(rule: Callable, version: str, zero: Any) -> Callable:
-    from . import cpu_math
-    from .vectors import numbers_of
-
-    def loop(out, a, b, c, first, end, numbers):
-        _ = version
-        to, x = numbers_of(zero, out, end), numbers_of(zero, a, end)
-        y, z = numbers_of(zero, b, end), numbers_of(zero, c, end)
-        for i in range(np.uint64(first), np.uint64(end)):
-            to[i] = rule(cpu_math, x[i], y[i], z[i], *numbers)
-
-    return loop
-
-
-_LOOPS = [_loop_1, _loop_2, _loop_3]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 

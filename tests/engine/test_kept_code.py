@@ -1,6 +1,9 @@
 """Machine code that is kept on disk is good for one state of all files that it was made of."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +39,26 @@ def test_the_version_follows_every_file_with_compiled_code(tmp_path, monkeypatch
         (tmp_path / "b.py").write_text("from .jit import jit\n" + more)
         versions.append(jit._version.__wrapped__())
     assert versions[0] != versions[1]
+
+
+PROGRAM = """
+import ringtrain as rt
+from ringtrain import nn
+
+model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.GELU("tanh"), nn.LayerNorm(64))
+optimizer = rt.optim.Adam(model.parameters())
+nn.cross_entropy(model(rt.rand((64, 64))), rt.zeros((64,), dtype="int64")).backward()
+optimizer.step()
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    more = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DEBUG_CACHE": "1"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=os.environ | more, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    assert ["data saved" in run.stdout for run in said] == [True, False]
+    assert "data loaded" in said[1].stdout
