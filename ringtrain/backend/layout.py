@@ -11,7 +11,7 @@ import numpy as np
 
 from .jit import available
 
-__all__ = ["address", "channels_first", "channels_last", "dense", "flat", "like", "on_lines", "turned"]
+__all__ = ["address", "channels_first", "channels_last", "dense", "like", "on_lines", "turned"]
 
 LINE, PAGE = 64, 4096
 # Where an array object keeps the address of its data: first behind what every object begins with, by NumPy's binary
@@ -34,14 +34,6 @@ def on_lines(shape: tuple[int, ...], dtype: Any, zeros: bool = False, start: int
     room = (np.zeros if zeros else np.empty)(size + grain, np.uint8)
     first = ((start or 0) - address(room)) % grain
     return room[first : first + size].view(dtype).reshape(shape)
-
-
-def flat(x: np.ndarray) -> np.ndarray:
-    """The elements of a dense array in the order in which they lie; a view."""
-    if x.flags.c_contiguous:
-        return x.reshape(-1)
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    return x.transpose(order).reshape(-1)
 
 
 def dense(x: np.ndarray) -> bool:

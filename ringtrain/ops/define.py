@@ -281,8 +281,10 @@ def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
 
     def call(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
         x, y = getattr(a, "_data", None), getattr(b, "_data", None)
-        z, last, cell, slot = (None, None, UNCHANGED, None) if c is None else (c._data, c._node, c._version, c._slot)
-        if type(x) is not _ndarray or type(y) is not _ndarray or not (z is None or type(z) is _ndarray):
+        z, last, cell, slot = None, None, UNCHANGED, None
+        if isinstance(c, Tensor):
+            z, last, cell, slot = c._data, c._node, c._version, c._slot
+        if type(x) is not _ndarray or type(y) is not _ndarray or (c is not None and type(z) is not _ndarray):
             return made(a, b, c)
         try:
             out = _made(forward(np, x, y, z))

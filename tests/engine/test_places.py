@@ -191,3 +191,12 @@ def test_inputs_and_weights_of_different_dtypes(dtypes, rng):
     (out * rt.from_numpy(head.astype(out.dtype))).sum().backward()
     np.testing.assert_array_equal(layer.weight.grad.numpy(), head.T @ x)
     np.testing.assert_array_equal(layer.bias.grad.numpy(), head.sum(0))
+
+
+def test_a_bias_that_is_no_tensor(rng):
+    x, weight, bias = (rng.standard_normal(shape) for shape in ((3, 5), (2, 5), (2,)))
+    w = rt.from_numpy(weight).requires_grad_()
+    out = nn.linear(rt.from_numpy(x), w, bias)
+    np.testing.assert_allclose(out.detach().numpy(), x @ weight.T + bias, rtol=1e-13)
+    out.sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), np.tile(x.sum(0), (2, 1)), rtol=1e-13)
