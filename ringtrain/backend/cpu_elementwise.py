@@ -36,7 +36,8 @@ def _loop(rule: Callable, slots: int, count: int) -> Callable:
     from .loops import updates
 
     register_jitable(rule)
-    return jit(updates[slots](rule, stamp(rule), count))
+    tiny = "sign" not in rule.__code__.co_names  # of what is tiny the sign still counts
+    return jit(updates[slots](rule, stamp(rule), count, tiny))
 
 
 class _Elementwise:

@@ -13,48 +13,57 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from . import cpu_math
-from .vectors import numbers_of
+from .vectors import numbers_of, restore, tiny_as_zero
 
 # An optimiser's numbers come as an array, `count` of them: to unpack a tuple takes numba longer than to update a small
-# network.
+# network. tiny: whether numbers below the smallest normal one count as zeros. The mean of a gradient that has become 0,
+# as a unit's that is dead, is such a number for good, and each takes a processor many times longer.
 
 
-def _update_0(rule, version, count):
+def _update_0(rule, version, count, tiny):
     def loop(p, g, numbers):
         _ = version
+        before = tiny_as_zero(tiny)
         n = to_fixed_tuple(numbers, count)
         for i in range(p.size):
             (p[i],) = rule(p[i], g[i], *n)
+        restore(before)
 
     return loop
 
 
-def _update_1(rule, version, count):
+def _update_1(rule, version, count, tiny):
     def loop(p, g, a, numbers):
         _ = version
+        before = tiny_as_zero(tiny)
         n = to_fixed_tuple(numbers, count)
         for i in range(p.size):
             p[i], a[i] = rule(p[i], g[i], a[i], *n)
+        restore(before)
 
     return loop
 
 
-def _update_2(rule, version, count):
+def _update_2(rule, version, count, tiny):
     def loop(p, g, a, b, numbers):
         _ = version
+        before = tiny_as_zero(tiny)
         n = to_fixed_tuple(numbers, count)
         for i in range(p.size):
             p[i], a[i], b[i] = rule(p[i], g[i], a[i], b[i], *n)
+        restore(before)
 
     return loop
 
 
-def _update_3(rule, version, count):
+def _update_3(rule, version, count, tiny):
     def loop(p, g, a, b, c, numbers):
         _ = version
+        before = tiny_as_zero(tiny)
         n = to_fixed_tuple(numbers, count)
         for i in range(p.size):
             p[i], a[i], b[i], c[i] = rule(p[i], g[i], a[i], b[i], c[i], *n)
+        restore(before)
 
     return loop
 

@@ -244,6 +244,47 @@ def _turn_whole(typingctx, zero, source, distance, target, gap):
     return types.void(zero, *[types.int64] * 4), codegen
 
 
+def _control(context, build, word=None):
+    """Reads the processor's word about floats, and writes another, where that is known to help: on x86."""
+    if not str(build.module.triple).startswith(("x86_64", "i686")):
+        return ir.Constant(_INDEX, 0)
+    place = cgutils.alloca_once(build, _INDEX)
+    at = build.bitcast(place, BYTE.as_pointer())
+    function = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer()])
+    if word is not None:
+        build.store(word, place)
+    name = "llvm.x86.sse.stmxcsr" if word is None else "llvm.x86.sse.ldmxcsr"
+    build.call(cgutils.get_or_insert_function(build.module, function, name), [at])
+    return build.load(place)
+
+
+@intrinsic
+def tiny_as_zero(typingctx, wanted):
+    """From here on, if `wanted`, this thread takes numbers below the smallest normal one for zeros; what to `restore`.
+
+    A processor needs many times longer for them. Where it is not known how to say so, nothing changes.
+    """
+
+    def codegen(context, build, signature, args):
+        before = _control(context, build)
+        both = ir.Constant(_INDEX, 1 << 15 | 1 << 6)  # results are flushed to zero; operands are taken for zeros
+        _control(context, build, build.select(args[0], build.or_(before, both), before))
+        return before
+
+    return types.int32(types.boolean), codegen
+
+
+@intrinsic
+def restore(typingctx, before):
+    """The thread treats small numbers as before `tiny_as_zero`."""
+
+    def codegen(context, build, signature, args):
+        _control(context, build, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
+
+
 @jit
 def turn(zero, source, distance, rows, columns, target, gap):
     """Transpose a square of as many rows as a vector has lanes; zeros in place of what lies past rows and columns."""

@@ -8,7 +8,8 @@ A rule is an update written once, for arrays and for numbers alike:
 
 It takes parameters, gradients, slots and then numbers, and returns the new parameters and slots. With arrays it is the
 composed form, over whatever array library they belong to. A backend that can compile it (the kernel "elementwise") runs
-it element by element in one loop: every array is read once and written once, and the result is the same bit for bit.
+it element by element in one loop: every array is read once and written once, and the result is the same bit for bit,
+but that numbers below the smallest normal one may count as zeros there, if the rule does not take signs.
 For that a rule has no numbers of its own (a literal would be float64 in the loop), no branches, and calls nothing but
 NumPy's elementwise functions.
 """
