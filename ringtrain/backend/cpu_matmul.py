@@ -147,6 +147,39 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
     return out
 
 
+@lru_cache(256)
+def _back_work(dtypes: tuple, shapes: tuple, strides: tuple) -> int:
+    """The multiply-adds of a product where `linear_back` may be one call: of rows of one dtype; 0 for others."""
+    (m, n), k = shapes[0], shapes[1][1]
+    size, work = dtypes[0].itemsize, m * n * k
+    if len(set(dtypes)) > 1 or dtypes[0] not in _FLOATS or min(m, n, k) < NARROW or work < ENOUGH or n < k < m:
+        return 0
+    rows = all(stride == (width * size, size) for stride, width in zip(strides, (n, k, k), strict=True))
+    return work if rows and available() else 0
+
+
+def linear_back(g: np.ndarray, x: np.ndarray, weight: np.ndarray, needs: Any, places: Any) -> list | None:
+    """Kernel `linear_back`: g (m, n), x (m, k), weight (n, k) -> gradients of x, weight and bias; None for others.
+
+    needs, places: as a vjp has them. All in one call: between its parts the interpreter would find its own code
+    pushed out of the cache.
+    """
+    dtype, shapes = g.dtype, (g.shape, x.shape, weight.shape)
+    work = _back_work((dtype, x.dtype, weight.dtype), shapes, (g.strides, x.strides, weight.strides))
+    if not work or (work >= SHARED and threads.count() > 1):
+        return None
+    gx, gw, gb = places
+    if needs[0]:
+        gx = np.empty(shapes[1], dtype)
+    if needs[1] and (gw is None or gw.dtype is not dtype):
+        gw = np.empty(shapes[2], dtype)
+    if needs[2] and (gb is None or gb.dtype is not dtype):
+        gb = np.empty(shapes[0][1], dtype)
+    ids = [id(a) if need else 0 for a, need in zip((gx, gw, gb), needs, strict=True)]
+    _loops().linear_back(dtype.type(0), *shapes[0], shapes[1][1], id(g), id(x), id(weight), *ids)
+    return [gx, gw, gb]
+
+
 def _in_shares(zero: Any, m: int, n: int, k: int, *rest: int) -> None:
     """A product by all threads."""
     loops, many = _loops(), threads.count()

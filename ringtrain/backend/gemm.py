@@ -10,11 +10,13 @@ Importing it loads numba: import it only when used.
 """
 
 import numpy as np
+from numba import carray
 
 from .jit import jit
+from .rows import sum_of_rows
 from .spin import add, now, rest
 from .tile import ROWS, product
-from .vectors import BYTES, copy, data_of, fetch, keep, move, number_at, put, size_of, turn
+from .vectors import BYTES, copy, data_of, fetch, keep, move, number_at, numbers_of, pointer, put, size_of, turn
 
 DEPTH = 512  # terms of a sum at a time: a panel of that depth stays in a core's own cache
 SLAB = 256 << 10  # bytes of panels laid out at a time
@@ -166,6 +168,24 @@ def gemm_of(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c):
     """A product of arrays, given by ids: Python takes long to find an address."""
     right, to = data_of(b), data_of(c)
     gemm(zero, m, n, k, data_of(a), a_row, a_col, right, b_row, b_col, 0, data_of(start), 0, to, c_row)
+
+
+@jit
+def linear_back(zero, m, n, k, g, x, weight, gx, gw, gb):
+    """The gradients of a layer's affine map, of contiguous arrays by ids; of one that is 0 nobody asks.
+
+    g (m, n) of the output, x (m, k), weight (n, k) -> gx (m, k), gw (n, k), gb (n,).
+    """
+    size, left = size_of(zero), data_of(g)
+    nothing = np.zeros(k * size, np.uint8)
+    start, flat = nothing.ctypes.data, k * size
+    if gb:
+        sum_of_rows(carray(pointer(zero, left), (m, n)), 0, numbers_of(zero, gb, n))
+    if gx:
+        gemm(zero, m, k, n, left, n * size, size, data_of(weight), flat, size, 0, start, 0, data_of(gx), flat)
+    if gw:
+        gemm(zero, n, k, m, left, size, n * size, data_of(x), flat, size, 0, start, 0, data_of(gw), flat)
+    keep(nothing)
 
 
 @jit

@@ -25,6 +25,7 @@ _PROVIDERS = {
     "conv3d": "cpu_conv:KERNEL",
     "conv_transpose2d": "cpu_conv_transpose:KERNEL",
     "conv_transpose3d": "cpu_conv_transpose:KERNEL",
+    "linear_back": "cpu_matmul:linear_back",
     "matmul": "cpu_matmul:matmul",
     "max_pool2d": "cpu_pool:KERNEL",
     "ctc": "cpu_ctc:KERNEL",

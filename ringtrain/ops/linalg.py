@@ -110,6 +110,12 @@ def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
     flat = g if len(g.shape) == 2 else g.reshape((-1, g.shape[-1]))
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
+    kernel = None if xp is taped else of(g).kernel("linear_back")
+    found = kernel and kernel(flat, rows, weight, needs, places)
+    if found:
+        if rows is not x and needs[0]:
+            found[0] = found[0].reshape(x.shape)
+        return found
     gx = multiplied(xp, g, weight) if needs[0] else None
     gw = multiplied(xp, flat.T, rows, places[1]) if needs[1] else None
     gb = reduce.sum_of_rows(xp, flat, places[2]) if needs[2] else None
