@@ -87,7 +87,7 @@ class _Pass:
         self.create = create
         self.flow: dict[Any, Any] = {}  # node -> its gradient; a list of them where it has several outputs
         self.own: set[Any] = set()  # nodes whose gradient is a sum made here, so that it can be added to in place
-        self.given = any(g is not None for g in grads or ())  # gradients from outside may lie in a leaf's buffer
+        self.given = any([g is not None for g in grads or ()])  # gradients from outside may lie in a leaf's buffer
         heads = _heads(tensors, grads, create)
         self.roots = list(dict.fromkeys(t._node for t in tensors))
         self.pending = _dependencies(self.roots)
@@ -226,7 +226,10 @@ def _collect(node: Any, g: Any, wanted: dict) -> None:
 def _arrive(leaf: Leaf, g: Any) -> None:
     """A leaf's gradient is final."""
     old = leaf.grad
-    if isinstance(g, Tensor) or isinstance(old, Tensor):
+    if g is leaf.buffer and old is None:  # most often: it was computed there
+        leaf.version[0] += 1
+        leaf.grad = g
+    elif isinstance(g, Tensor) or isinstance(old, Tensor):
         # under create_graph, now or before, the sum is a tensor of the graph; a flat buffer still gets its values
         # copied, because other edges may have been sent the same tensor
         total = taped.copy(g) if old is None else (old if isinstance(old, Tensor) else wrap(old)) + g

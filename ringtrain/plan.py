@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def _runner(steps: list) -> Callable:
         fn, places = steps[0]
         if places == [0]:
             return lambda xp, g, saved: (fn(xp, g, saved[0]),)
-        return lambda xp, g, saved: (fn(xp, g, *[_pick(saved, p) for p in places]),)
+        pick = _picker(places)
+        return lambda xp, g, saved: (fn(xp, g, *pick(saved)),)
     if len(steps) == 2 and all(s is None or (len(s[1]) == 1 and type(s[1][0]) is int) for s in steps):
         pair: list[Any] = [(s[0], s[1][0]) if s else (None, 0) for s in steps]
         (f, i), (h, j) = pair
@@ -67,17 +69,18 @@ def _runner(steps: list) -> Callable:
         if h is None:
             return lambda xp, g, saved: (f(xp, g, saved[i]), None)
         return lambda xp, g, saved: (f(xp, g, saved[i]), h(xp, g, saved[j]))
-    return lambda xp, g, saved: [s and s[0](xp, g, *[_pick(saved, p) for p in s[1]]) for s in steps]
+    picks = [s and (s[0], _picker(s[1])) for s in steps]
+    return lambda xp, g, saved: [p and p[0](xp, g, *p[1](saved)) for p in picks]
 
 
 def _joint_runner(steps: list, needs: tuple[bool, ...], placed: bool) -> Callable:
     """Calls the op's one vjp, which is told which inputs need gradients."""
     fn, sources = next(s for s in steps if s)
-    nowhere = (None,) * len(needs)
+    nowhere, pick = (None,) * len(needs), _picker(sources)
 
     def run(xp: Any, g: Any, saved: Any, places: Sequence = nowhere) -> Any:
-        told = (needs, places) if placed else (needs,)
-        results = fn(xp, g, *told, *[_pick(saved, p) for p in sources])
+        picked = pick(saved)
+        results = fn(xp, g, needs, places, *picked) if placed else fn(xp, g, needs, *picked)
         if len(results) != len(needs):
             raise RuntimeError(f"a vjp gave {len(results)} gradients for {len(needs)} inputs")
         return results
@@ -85,5 +88,8 @@ def _joint_runner(steps: list, needs: tuple[bool, ...], placed: bool) -> Callabl
     return run
 
 
-def _pick(saved: tuple, place: Any) -> Any:
-    return saved[place] if type(place) is int else [saved[p] for p in place]
+def _picker(places: list) -> Callable:
+    """What takes the values at some places from `saved`, a list of them for a tuple of places."""
+    if len(places) > 1 and all(type(p) is int for p in places):
+        return itemgetter(*places)
+    return lambda saved: [saved[p] if type(p) is int else [saved[k] for k in p] for p in places]

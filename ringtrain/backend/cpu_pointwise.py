@@ -55,25 +55,33 @@ def _loop(rule: Callable, arrays: int, dtype: Any) -> Callable:
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def pointwise(rule: Callable, arrays: list, numbers: Sequence) -> Any:
-    """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order; None for others.
+def pointwise(rule: Callable, args: Sequence) -> Any:
+    """Kernel `pointwise`: a rule of up to three arrays of one shape and dtype, in any dense order, and then numbers.
 
-    The last array is, of a vjp, an input or output of its op; before it is the gradient, in whatever layout.
+    None for others. The last array is, of a vjp, an input or output of its op; before it is the gradient, in whatever
+    layout.
     """
+    count = 0
+    for a in args:
+        if type(a) is not np.ndarray:
+            break
+        count += 1
+    arrays, numbers = args[:count], args[count:]
     last = arrays[-1]
     dtype, shape, strides = last.dtype, last.shape, last.strides
-    if dtype not in _FLOATS:
+    if dtype not in _FLOATS or (numbers and any([hasattr(x, "shape") for x in numbers])):
         return None
     alike = True
     for a in arrays:
         if a.dtype is not dtype or a.shape != shape:
             return None
         alike = alike and a.strides == strides
-    if not last.flags.c_contiguous and not dense(last):
+    ordered = last.flags.c_contiguous
+    if not ordered and not dense(last):
         return None
-    out = np.empty_like(last)
+    out = np.empty(shape, dtype) if ordered else np.empty_like(last)
     whole = arrays if alike else [like(a, last) for a in arrays]
-    loop, given = _loop(rule, len(arrays), dtype), tuple([dtype.type(x) for x in numbers]) if numbers else ()
+    loop, given = _loop(rule, count, dtype), tuple([dtype.type(x) for x in numbers]) if numbers else ()
     ids, size = [id(out), *map(id, whole)], last.size
     if size < SHARED:
         loop(*ids, 0, size, given)

@@ -114,11 +114,9 @@ def pointwise(rule: Callable) -> Callable:
 
     def inside(xp: Any, *args: Any, **attributes: Any) -> Any:
         if xp is not taped and getattr(args[0], "size", 0) >= _LOOP:
-            arrays = [a for a in args if hasattr(a, "shape")]
-            kernel = backends.of(arrays[-1]).kernel("pointwise")
+            kernel = backends.of(args[0]).kernel("pointwise")
             if kernel is not None:
-                numbers = [*args[len(arrays) :], *(defaults | attributes).values()] if defaults else args[len(arrays) :]
-                out = kernel(rule, arrays, numbers)
+                out = kernel(rule, (*args, *(defaults | attributes).values()) if defaults else args)
                 if out is not None:
                     return out
         return rule(xp, *args, **attributes)
