@@ -44,8 +44,9 @@ def _zeros(n: int, dtype: Any) -> np.ndarray:
 @lru_cache(1024)
 def _way(
     shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, b_shape: tuple[int, ...], b_strides: Any, b_dtype: Any
-) -> tuple[tuple, bool] | None:
-    """How the tiles multiply arrays that lie like this: (what `gemm_of` gets first, whether turned about).
+) -> tuple[tuple, bool, tuple[int, ...], int] | None:
+    """How the tiles multiply arrays that lie like this: (what `gemm_of` gets first, whether turned about, the result's
+    shape, how many multiply-adds).
 
     None where they do not: they are for large products of one dtype whose rows or columns are contiguous.
     """
@@ -66,7 +67,7 @@ def _way(
             expected *= length
     # the many rows of both are read best whole, as those of the left are
     about = m < n < k and row == size and b_strides[1] == size
-    return (dtype.type(0), m, n, k, row, column, *b_strides, n * size), about
+    return (dtype.type(0), m, n, k, row, column, *b_strides, n * size), about, (*shape[:-1], n), m * n * k
 
 
 def _one_way(strides: tuple[int, ...], size: int) -> bool:
@@ -129,18 +130,17 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
     way = _way(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype)
     if way is None:
         return _otherwise(a, b, bias, out)
-    plan, about = way
+    plan, about, shape, work = way
     if about and bias is None:
         turned = matmul(b.T, a.T).T
         if out is None:
             return np.ascontiguousarray(turned)
         out[...] = turned
         return out
-    _, m, n, k, *_ = plan
     if out is None:
-        out = np.empty((*a.shape[:-1], n), a.dtype)
-    start = _zeros(n, a.dtype) if bias is None else np.ascontiguousarray(bias)
-    if m * n * k < SHARED or threads.count() == 1:
+        out = np.empty(shape, a.dtype)
+    start = _zeros(shape[-1], a.dtype) if bias is None else np.ascontiguousarray(bias)
+    if work < SHARED or threads.count() == 1:
         _loops().gemm_of(*plan, id(a), id(b), id(start), id(out))
     else:
         _in_shares(*plan, id(a), id(b), id(start), id(out))

@@ -273,9 +273,9 @@ def binary(
 
 
 def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """An op of three inputs without attributes, for tensors, of which the last may be None."""
+    """An op of three inputs that all have gradients, without attributes, for tensors; the last may be None."""
     forward = made.forward
-    savers: dict[tuple[bool, bool, bool], Any] = {}  # by the inputs that want gradients; None: none has one
+    savers: dict[tuple[bool, bool, bool], _Saver] = {}  # by the inputs that want gradients
 
     def call(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
         x, y = getattr(a, "_data", None), getattr(b, "_data", None)
@@ -291,12 +291,11 @@ def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         edges = (a._node, b._node, last)
         if mode.grad and edges != _NOWHERE:
             needs = (edges[0] is not None, edges[1] is not None, last is not None)
-            if needs not in savers:
-                plan = made.plan(needs)
-                savers[needs] = _Saver(plan, 3) if plan else None
-            if savers[needs] is not None:
-                cells = (a._version, b._version, cell, out._version)
-                savers[needs].node(made, edges, (a._slot, b._slot, slot), (x, y, z, out._data), cells, out)
+            saver = savers.get(needs)
+            if saver is None:
+                saver = savers[needs] = _Saver(made.plan(needs), 3)
+            cells = (a._version, b._version, cell, out._version)
+            saver.node(made, edges, (a._slot, b._slot, slot), (x, y, z, out._data), cells, out)
         return out
 
     return call
