@@ -122,6 +122,17 @@ def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndar
     return out
 
 
+def rectified(a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray | None:
+    """Kernel `rectified`: relu(a @ b + bias) in one call, the same to the bit; None where it is none."""
+    way = _way(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype)
+    if way is None or bias.dtype is not a.dtype or (way[3] >= SHARED and threads.count() > 1):
+        return None
+    plan, _, shape, _ = way
+    out, bias = np.empty(shape, a.dtype), np.ascontiguousarray(bias)
+    _loops().rectified(*plan, id(a), id(b), id(bias), id(out))
+    return out
+
+
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """a @ b (+ bias, one number a column): a (..., m, k), b (k, n) or what broadcasts with a as NumPy's matmul does.
 
@@ -158,16 +169,21 @@ def _back_work(dtypes: tuple, shapes: tuple, strides: tuple) -> int:
     return work if rows and available() else 0
 
 
-def linear_back(g: np.ndarray, x: np.ndarray, weight: np.ndarray, needs: Any, places: Any) -> list | None:
+def linear_back(
+    g: np.ndarray, x: np.ndarray, weight: np.ndarray, needs: Any, places: Any, out: np.ndarray | None = None
+) -> list | None:
     """Kernel `linear_back`: g (m, n), x (m, k), weight (n, k) -> gradients of x, weight and bias; None for others.
 
-    needs, places: as a vjp has them. All in one call: between its parts the interpreter would find its own code
-    pushed out of the cache.
+    needs, places: as a vjp has them. out: what `rectified` gave, where g is that one's gradient. All in one call:
+    between its parts the interpreter would find its own code pushed out of the cache.
     """
     dtype, shapes = g.dtype, (g.shape, x.shape, weight.shape)
     work = _back_work((dtype, x.dtype, weight.dtype), shapes, (g.strides, x.strides, weight.strides))
     if not work or (work >= SHARED and threads.count() > 1):
         return None
+    if out is not None and not (out.dtype is dtype and out.flags.c_contiguous):
+        return None
+    kept = 0 if out is None else id(out)
     gx, gw, gb = places
     if needs[0]:
         gx = np.empty(shapes[1], dtype)
@@ -176,7 +192,7 @@ def linear_back(g: np.ndarray, x: np.ndarray, weight: np.ndarray, needs: Any, pl
     if needs[2] and (gb is None or gb.dtype is not dtype):
         gb = np.empty(shapes[0][1], dtype)
     ids = [id(a) if need else 0 for a, need in zip((gx, gw, gb), needs, strict=True)]
-    _loops().linear_back(dtype.type(0), *shapes[0], shapes[1][1], id(g), id(x), id(weight), *ids)
+    _loops().linear_back(dtype.type(0), *shapes[0], shapes[1][1], id(g), id(x), id(weight), kept, *ids)
     return [gx, gw, gb]
 
 

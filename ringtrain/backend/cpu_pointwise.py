@@ -69,7 +69,7 @@ def pointwise(rule: Callable, args: Sequence) -> Any:
     arrays, numbers = args[:count], args[count:]
     last = arrays[-1]
     dtype, shape, strides = last.dtype, last.shape, last.strides
-    if dtype not in _FLOATS or (numbers and any([hasattr(x, "shape") for x in numbers])):
+    if dtype not in _FLOATS or (numbers and any(hasattr(x, "shape") for x in numbers)):
         return None
     alike = True
     for a in arrays:

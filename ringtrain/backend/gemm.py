@@ -12,6 +12,7 @@ Importing it loads numba: import it only when used.
 import numpy as np
 from numba import carray
 
+from .cpu_math import maximum, where
 from .jit import jit
 from .rows import sum_of_rows
 from .spin import add, now, rest
@@ -171,13 +172,28 @@ def gemm_of(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c):
 
 
 @jit
-def linear_back(zero, m, n, k, g, x, weight, gx, gw, gb):
+def rectified(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c):
+    """`gemm_of`, and in place of negative sums zeros."""
+    gemm_of(zero, m, n, k, a_row, a_col, b_row, b_col, c_row, a, b, start, c)
+    sums = numbers_of(zero, c, m * n)
+    for i in range(np.uint64(sums.size)):
+        sums[i] = maximum(sums[i], zero)
+
+
+@jit
+def linear_back(zero, m, n, k, g, x, weight, out, gx, gw, gb):
     """The gradients of a layer's affine map, of contiguous arrays by ids; of one that is 0 nobody asks.
 
     g (m, n) of the output, x (m, k), weight (n, k) -> gx (m, k), gw (n, k), gb (n,).
+    out: 0, or what became of the output with zeros in place of what is negative; g is that one's.
     """
     size, left = size_of(zero), data_of(g)
-    nothing = np.zeros(k * size, np.uint8)
+    nothing, passed = np.zeros(k * size, np.uint8), np.empty(m * n * size if out else 0, np.uint8)
+    if out:
+        left = passed.ctypes.data
+        given, kept, to = numbers_of(zero, g, m * n), numbers_of(zero, out, m * n), carray(pointer(zero, left), m * n)
+        for i in range(np.uint64(to.size)):
+            to[i] = where(kept[i] > zero, given[i], zero)
     start, flat = nothing.ctypes.data, k * size
     if gb:
         sum_of_rows(carray(pointer(zero, left), (m, n)), 0, numbers_of(zero, gb, n))
@@ -186,6 +202,7 @@ def linear_back(zero, m, n, k, g, x, weight, gx, gw, gb):
     if gw:
         gemm(zero, n, k, m, left, size, n * size, data_of(x), flat, size, 0, start, 0, data_of(gw), flat)
     keep(nothing)
+    keep(passed)
 
 
 @jit

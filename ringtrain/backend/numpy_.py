@@ -38,6 +38,7 @@ _PROVIDERS = {
     "square_sum": "cpu_norm:KERNEL",
     "sum_of_rows": "cpu_rows:sum_of_rows",
     "top_k": "cpu_rows:TOP_K",
+    "rectified": "cpu_matmul:rectified",
     "rnn": "cpu_rnn:KERNEL",
 }
 _COMPILED = set(_PROVIDERS) - {"ctc", "matmul"}  # those that need numba

@@ -15,11 +15,12 @@ import numpy as np
 from ..autograd import taped
 from ..backend import of
 from ..backend.meta import MetaArray
-from ..dtypes import wide
+from ..dtypes import is_float, wide
 from ..tensor import Tensor, beside
 from . import reduce
 from .arrange import diagonal
 from .define import fitting, op, register, ternary
+from .elementwise import relu
 from .shape import axis_of, reshape, squeeze, transpose
 
 
@@ -107,15 +108,24 @@ def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     return out
 
 
+def _in_one_call(xp: Any, g: Any, needs: Any, places: Any, x: Any, weight: Any, kept: Any = None) -> list | None:
+    """The gradients by the backend's kernel, if it can; kept: what `_rectified` gave, where g is its gradient."""
+    kernel = None if xp is taped else of(g).kernel("linear_back")
+    if kernel is None:
+        return None
+    rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
+    found = kernel(g if len(g.shape) == 2 else g.reshape((-1, g.shape[-1])), rows, weight, needs, places, kept)
+    if found and rows is not x and needs[0]:
+        found[0] = found[0].reshape(x.shape)
+    return found
+
+
 def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
+    found = _in_one_call(xp, g, needs, places, x, weight)
+    if found:
+        return found
     flat = g if len(g.shape) == 2 else g.reshape((-1, g.shape[-1]))
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
-    kernel = None if xp is taped else of(g).kernel("linear_back")
-    found = kernel and kernel(flat, rows, weight, needs, places)
-    if found:
-        if rows is not x and needs[0]:
-            found[0] = found[0].reshape(x.shape)
-        return found
     gx = multiplied(xp, g, weight) if needs[0] else None
     gw = multiplied(xp, flat.T, rows, places[1]) if needs[1] else None
     gb = reduce.sum_of_rows(xp, flat, places[2]) if needs[2] else None
@@ -128,11 +138,30 @@ def _linear_rule(x: MetaArray, weight: MetaArray, bias: Any) -> tuple[int, ...]:
     return (*x.shape[:-1], weight.shape[0])
 
 
+_relu = relu.op  # type: ignore[attr-defined]
+
+
+def _rectified(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    kernel = of(x).kernel("rectified")
+    out = None if kernel is None or bias is None else kernel(x, weight.T, bias)
+    return _relu.forward(xp, _linear(xp, x, weight, bias)) if out is None else out
+
+
+def _rectified_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any, out: Any) -> list:
+    found = _in_one_call(xp, g, needs, places, x, weight, out)
+    if found:
+        return found
+    passed = _relu.vjps[0](xp, g, out)
+    return _linear_vjp(xp, passed if passed.dtype == g.dtype else passed.astype(g.dtype), needs, places, x, weight)
+
+
 _affine = ternary(op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True))
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+_affine_relu = ternary(op("rectified_linear", _rectified, _rectified_vjp, shape=_linear_rule, joint=True))
+
+
+def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     shape, size = x.shape, weight.shape
     if len(size) != 2 or (bias is not None and bias.shape != size[:1]):
         shapes = f"{weight.shape} and {None if bias is None else bias.shape}"
@@ -142,7 +171,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: the input's last axis is {shape[-1] if shape else 'missing'} (shape {shape}), "
             f"the weight {size} wants {size[1]}"
         )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    _check_linear(x, weight, bias)
     return _affine(x, weight, bias)
+
+
+def rectified_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """relu(linear(x, weight, bias)), the same to the bit, as one op, which keeps no sums from before relu."""
+    _check_linear(x, weight, bias)
+    return _affine_relu(x, weight, bias) if is_float(x.dtype) else relu(_affine(x, weight, bias))
 
 
 register("linear", linear)

@@ -3,6 +3,7 @@
 import numpy as np
 
 import ringtrain as rt
+from ringtrain.ops.linalg import rectified_linear
 
 from .table import Row
 
@@ -67,6 +68,12 @@ ROWS = [
     ),
     Row("linear", rt.nn.linear, lambda x, w, b: x @ w.T + b, [((5, 3), (4, 3), (4,)), ((2, 5, 3), (4, 3), (4,))]),
     Row("linear/plain", rt.nn.linear, lambda x, w: x @ w.T, [((3,), (4, 3)), ((0, 3), (4, 3))]),
+    Row(
+        "rectified_linear",
+        rectified_linear,
+        lambda x, w, b: np.maximum(x @ w.T + b, 0),
+        [((5, 3), (4, 3), (4,)), ((2, 5, 3), (4, 3), (4,))],
+    ),
     Row("dot", rt.dot, np.dot, [((3,), (3,)), ((2, 3), (3, 4)), ((2, 3), (3,)), ((), (2,)), ((2, 3), (4, 3, 2))]),
     Row("kron", rt.kron, np.kron, [((2, 3), (3, 2)), ((3,), (2, 2)), ((), (2,)), ((0, 2), (2, 1))]),
     Row("tensordot", rt.tensordot, np.tensordot, [((2, 3, 4), (3, 4, 5)), ((3, 4), (3, 4))]),

@@ -57,8 +57,8 @@ def calls(monkeypatch):
     """The rules that ran as loops."""
     kernel, seen = BACKEND.kernel("pointwise"), []
 
-    def spy(rule, arrays, numbers):
-        out = kernel(rule, arrays, numbers)
+    def spy(rule, args):
+        out = kernel(rule, args)
         if out is not None:
             seen.append(rule)
         return out

@@ -39,9 +39,11 @@ def tiles(monkeypatch):
     """Tiles for everything that could have them, however small."""
     monkeypatch.setattr(cpu_matmul, "ENOUGH", 0)
     monkeypatch.setattr(cpu_matmul, "NARROW", 1)
-    cpu_matmul._way.cache_clear()
+    for plan in (cpu_matmul._way, cpu_matmul._back_work):
+        plan.cache_clear()
     yield
-    cpu_matmul._way.cache_clear()
+    for plan in (cpu_matmul._way, cpu_matmul._back_work):
+        plan.cache_clear()
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -52,6 +54,29 @@ def thread_count(request, monkeypatch):
     threads._close()
     yield request.param
     threads._close()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 33, 17), (67, 15, 600), (300, 70, 13), (40, 200, 70)])
+def test_gradients_of_a_layer_in_one_call(shape, dtype, tiles, rng):
+    m, k, n = shape
+    g, x, weight, out = (rng.standard_normal(s).astype(dtype) for s in ((m, n), (m, k), (n, k), (m, n)))
+    places = (None, np.full((n, k), np.nan, dtype), np.full(n, np.nan, dtype))
+    for kept in (None, out):
+        for needs in ((True, True, True), (False, True, False), (True, False, True)):
+            found = cpu_matmul.linear_back(g, x, weight, needs, places, kept)
+            if n < k < m:  # such products are computed turned about
+                assert found is None
+                continue
+            head = (g if kept is None else np.where(kept > 0, g, 0)).astype(np.float64)
+            exact = (head @ weight, head.T @ x, head.sum(0))
+            sizes = (abs(head) @ abs(weight), abs(head.T) @ abs(x), abs(head).sum(0))
+            for i, terms in enumerate((n, m, m)):
+                if needs[i]:
+                    assert (abs(found[i] - exact[i]) <= bound(dtype, sizes[i], terms)).all()
+            assert found[1] is places[1] if needs[1] else True
+    assert cpu_matmul.linear_back(g, x, np.asfortranarray(weight[:, ::-1]), needs, places) is None or min(shape) == 1
+    assert cpu_matmul.linear_back(g.astype(np.float16), x, weight, needs, places) is None
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
