@@ -87,7 +87,8 @@ class _Pass:
         self.create = create
         self.flow: dict[Any, Any] = {}  # node -> its gradient; a list of them where it has several outputs
         self.own: set[Any] = set()  # nodes whose gradient is a sum made here, so that it can be added to in place
-        self.given = any(g is not None for g in grads or ())  # gradients from outside may lie in a leaf's buffer
+        # gradients from outside may lie in a leaf's buffer
+        self.given = grads is not None and any(g is not None for g in grads)
         heads = _heads(tensors, grads, create)
         self.roots = list(dict.fromkeys(t._node for t in tensors))
         self.pending = _dependencies(self.roots)

@@ -158,7 +158,7 @@ class Tensor:
         retain_graph  keep what the graph saved, so that it can be gone through again
         create_graph  make the gradients differentiable themselves
         """
-        _backward()([self], [grad], retain_graph, create_graph)
+        _backward()([self], None if grad is None else [grad], retain_graph, create_graph)
 
     def on_grad_ready(self, hook: Callable[[Tensor], None]) -> Callable[[], None]:
         """Calls hook(self) during each backward pass, the moment `.grad` is final. Returns what removes it.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from . import threads
 from .jit import jit
-from .threads import shared
 
 GRAIN = 4096  # elements: ranges begin with a page
 SHARED = 1 << 16  # elements from which waking another thread pays
@@ -47,10 +47,10 @@ class _Elementwise:
     def __call__(self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
         """Numbers take the arrays' dtype, so that float32 stays float32 in the loop."""
         loop, given = _loop(rule, len(slots), len(numbers)), np.array(numbers, p.dtype)
-        if p.size < SHARED:
+        if p.size < SHARED or threads.count() == 1:
             loop(p, g, *slots, given)
         else:
-            shared(p.size, GRAIN, lambda first, last: loop(*[a[first:last] for a in (p, g, *slots)], given))
+            threads.shared(p.size, GRAIN, lambda first, last: loop(*[a[first:last] for a in (p, g, *slots)], given))
 
 
 KERNEL = _Elementwise()

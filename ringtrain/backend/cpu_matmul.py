@@ -158,17 +158,6 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, out: np
     return out
 
 
-@lru_cache(256)
-def _back_work(dtypes: tuple, shapes: tuple, strides: tuple) -> int:
-    """The multiply-adds of a product where `linear_back` may be one call: of rows of one dtype; 0 for others."""
-    (m, n), k = shapes[0], shapes[1][1]
-    size, work = dtypes[0].itemsize, m * n * k
-    if len(set(dtypes)) > 1 or dtypes[0] not in _FLOATS or min(m, n, k) < NARROW or work < ENOUGH or n < k < m:
-        return 0
-    rows = all(stride == (width * size, size) for stride, width in zip(strides, (n, k, k), strict=True))
-    return work if rows and available() else 0
-
-
 def linear_back(
     g: np.ndarray, x: np.ndarray, weight: np.ndarray, needs: Any, places: Any, out: np.ndarray | None = None
 ) -> list | None:
@@ -177,22 +166,27 @@ def linear_back(
     needs, places: as a vjp has them. out: what `rectified` gave, where g is that one's gradient. All in one call:
     between its parts the interpreter would find its own code pushed out of the cache.
     """
-    dtype, shapes = g.dtype, (g.shape, x.shape, weight.shape)
-    work = _back_work((dtype, x.dtype, weight.dtype), shapes, (g.strides, x.strides, weight.strides))
-    if not work or (work >= SHARED and threads.count() > 1):
+    (m, n), k, dtype = g.shape, x.shape[1], g.dtype
+    work = m * n * k
+    if not (dtype is x.dtype is weight.dtype and dtype in _FLOATS and min(m, n, k) >= NARROW and work >= ENOUGH):
+        return None
+    if not (g.flags.c_contiguous and x.flags.c_contiguous and weight.flags.c_contiguous and available()):
+        return None
+    if n < k < m or (work >= SHARED and threads.count() > 1):  # products turned about, or shared
         return None
     if out is not None and not (out.dtype is dtype and out.flags.c_contiguous):
         return None
-    kept = 0 if out is None else id(out)
     gx, gw, gb = places
     if needs[0]:
-        gx = np.empty(shapes[1], dtype)
+        gx = np.empty((m, k), dtype)
     if needs[1] and (gw is None or gw.dtype is not dtype):
-        gw = np.empty(shapes[2], dtype)
+        gw = np.empty((n, k), dtype)
     if needs[2] and (gb is None or gb.dtype is not dtype):
-        gb = np.empty(shapes[0][1], dtype)
-    ids = [id(a) if need else 0 for a, need in zip((gx, gw, gb), needs, strict=True)]
-    _loops().linear_back(dtype.type(0), *shapes[0], shapes[1][1], id(g), id(x), id(weight), kept, *ids)
+        gb = np.empty(n, dtype)
+    _loops().linear_back(
+        *(dtype.type(0), m, n, k, id(g), id(x), id(weight), 0 if out is None else id(out)),
+        *(id(gx) if needs[0] else 0, id(gw) if needs[1] else 0, id(gb) if needs[2] else 0),
+    )
     return [gx, gw, gb]
 
 

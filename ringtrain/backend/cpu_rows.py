@@ -65,10 +65,16 @@ class _CrossEntropy:
         return logits.dtype in _FLOATS and reduction in ("mean", "sum") and logits.size > 0
 
     def forward(self, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str) -> tuple[Any, Any]:
-        logits = np.ascontiguousarray(logits)
-        weights, losses = np.empty_like(logits), np.empty(len(logits), logits.dtype)
-        by_rows(lambda x, y, w, out: _rows().cross_entropy(x, y, ignored, w, out), logits, labels, weights, losses)
-        whole = _rows().sum64(losses)
+        logits, labels = np.ascontiguousarray(logits), np.ascontiguousarray(labels)
+        (n, width), dtype = logits.shape, logits.dtype
+        weights = np.empty((n, width), dtype)
+        if n * width < SHARED:
+            ids = id(logits), id(labels), id(weights)
+            whole = _rows().cross_entropy_of(dtype.type(0), n, width, ignored, *ids)
+        else:
+            losses = np.empty(n, dtype)
+            by_rows(lambda x, y, w, out: _rows().cross_entropy(x, y, ignored, w, out), logits, labels, weights, losses)
+            whole = _rows().sum64(losses)
         if reduction == "mean":
             whole = whole / counted if counted else math.nan
         return np.array(whole, logits.dtype), weights
@@ -76,9 +82,12 @@ class _CrossEntropy:
     def backward(
         self, g: Any, needs: Any, weights: Any, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str
     ) -> list:
-        out = np.empty_like(weights)
+        out, labels = np.empty(weights.shape, weights.dtype), np.ascontiguousarray(labels)
         each = weights.dtype.type(g.item() / counted if reduction == "mean" and counted else g.item())
-        by_rows(lambda w, y, to: _rows().cross_entropy_back(w, y, ignored, each, to), weights, labels, out)
+        if out.size < SHARED:
+            _rows().cross_entropy_back_of(each, *out.shape, ignored, id(weights), id(labels), id(out))
+        else:
+            by_rows(lambda w, y, to: _rows().cross_entropy_back(w, y, ignored, each, to), weights, labels, out)
         return [out, None]
 
 

@@ -13,7 +13,7 @@ from numba.extending import overload
 from .cpu_math import decay, sigmoid_in
 from .jit import jit
 from .spin import add
-from .vectors import number_at, pointer
+from .vectors import matrix_of, number_at, numbers_of, pointer
 
 
 def largest(row):
@@ -182,6 +182,22 @@ def sum64(row):
     for j in range(row.size):
         s += row[j]
     return s
+
+
+@jit
+def cross_entropy_of(zero, n, width, ignored, logits, labels, weights):
+    """`cross_entropy` of contiguous arrays by ids, labels int64; the sum of the losses, in float64."""
+    to = matrix_of(zero, weights, n, width)
+    losses = np.empty(n, to.dtype)
+    cross_entropy(matrix_of(zero, logits, n, width), numbers_of(np.int64(0), labels, n), ignored, to, losses)
+    return sum64(losses)
+
+
+@jit
+def cross_entropy_back_of(g, n, width, ignored, weights, labels, gx):
+    """`cross_entropy_back` of contiguous arrays by ids, labels int64; g, a number, is of the others' dtype."""
+    kept, to = matrix_of(g, weights, n, width), matrix_of(g, gx, n, width)
+    cross_entropy_back(kept, numbers_of(np.int64(0), labels, n), ignored, g, to)
 
 
 @jit(contract=True)

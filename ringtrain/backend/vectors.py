@@ -305,3 +305,9 @@ def data_of(array):
 def numbers_of(zero, array, size):
     """The first `size` numbers of an array, from its id."""
     return carray(pointer(zero, data_of(array)), size)
+
+
+@jit
+def matrix_of(zero, array, rows, columns):
+    """A contiguous matrix, from the id of its array."""
+    return carray(pointer(zero, data_of(array)), (rows, columns))

@@ -27,8 +27,9 @@ __all__ = ["Stretch", "apply"]
 
 def apply(rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
     """p and slots by the rule, in place; all flat arrays of one length and dtype."""
-    if any(array.size != p.size for array in (g, *slots)):  # a compiled loop would write beyond the end
-        raise ValueError(f"{p.size} parameters, but arrays of {[array.size for array in (g, *slots)]}")
+    for array in (g, *slots):
+        if array.size != p.size:  # a compiled loop would write beyond the end
+            raise ValueError(f"{p.size} parameters, but arrays of {[array.size for array in (g, *slots)]}")
     kernel = of(p).kernel("elementwise")
     if kernel and kernel.accepts(p):
         kernel(rule, p, g, slots, numbers)
