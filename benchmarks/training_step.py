@@ -5,10 +5,10 @@
 
 Each library runs in a process of its own for each work, under its own Python, every one with as many threads. Their
 turns alternate within each repeat, so that the ratios hold where the machine's speed drifts; figures are medians over
-the repeats. A network has as many parameters in every library, its loss must fall, and no library may take more
-processors than it has threads, or the run fails. The networks are in engines/networks.py and, for JAX,
-engines/jax_networks.py; MXNet takes part with the small ones. `tape-...` is the time of one operation on 2 x 2 tensors:
-what the engine itself costs.
+the repeats. With one thread each, all are on the same processor. A network has as many parameters in every library, its
+loss must fall, and no library may take more processors than it has threads, or the run fails. The networks are in
+engines/networks.py and, for JAX, engines/jax_networks.py; MXNet takes part with the small ones. `tape-...` is the time
+of one operation on 2 x 2 tensors: what the engine itself costs.
 
 "GEMM" is the time in which NumPy does the matrix products of a step and nothing else, convolutions as products of
 columns, in a turn of ringtrain's process; beside it stands what that is of ringtrain's step (more than all of it where
@@ -25,7 +25,8 @@ import platform
 import statistics
 import sys
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Engine:
             more["PYTHONPATH"] = str(HERE.parent)
         command = [python, str(HERE / "engines" / f"{name}_{role}.py")]
         try:
-            self._job = Job(name, 1, lambda folder: [(command, more)])
+            with _on_one_processor(threads):
+                self._job = Job(name, 1, lambda folder: [(command, more)])
         except JobEnded as error:
             raise SystemExit(str(error)) from None
         self.name, self.version = self._job.about["name"], self._job.about["version"]
@@ -67,6 +69,23 @@ class Engine:
 
     def close(self) -> None:
         self._job.close()
+
+
+@contextmanager
+def _on_one_processor(threads: int) -> Iterator[None]:
+    """What is started within has the first processor only, if it is to have one thread.
+
+    Of two processors of a shared machine one is often slower for a while, and a process stays where it is: each library
+    would have its own luck.
+    """
+    here = os.sched_getaffinity(0) if threads == 1 and hasattr(os, "sched_setaffinity") else None
+    try:
+        if here:
+            os.sched_setaffinity(0, {min(here)})
+        yield
+    finally:
+        if here:
+            os.sched_setaffinity(0, here)
 
 
 def measure(work: str, engines: list[Engine], repeats: int) -> Row:
