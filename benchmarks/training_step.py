@@ -34,7 +34,7 @@ from jobs import PEERS
 from turns import HERE, Job, JobEnded
 
 WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "resnet20": 2, "gpt": 1, "bert": 1, "lstm": 1}  # steps a repeat
-WORKS |= {"tape-forward": 10, "tape-forward-backward": 10}
+WORKS |= {"tape-forward": 30, "tape-forward-backward": 10}
 NETWORKS = [work for work in WORKS if not work.startswith("tape")]
 LINKS = 1000  # operations a step of the tape
 PAUSE = 0.25  # seconds before a turn: threads of the library before it may spin for so long, on this one's processor

@@ -159,52 +159,52 @@ def _made(data: Any) -> Tensor:
     return out
 
 
-class _Saver:
-    """Picks what a plan saves from (input, ..., output), as one call into C where there are several."""
+def _recorder(made: Op, plan: Any, inputs: int) -> Callable[..., None]:
+    """What puts a result into the graph: record(out, its array, edges, slots, values, cells), where values and their
+    version cells are those of the inputs and then of the result.
 
-    __slots__ = ("pick", "plan", "single")
+    Most nodes save one or two arrays; only where there are more are they picked by a call.
+    """
+    places: list[Any] = [inputs if i is None else i for i in plan.arrays]
+    pick = operator.itemgetter(*places) if len(places) > 2 else None
+    i, j = (*places, None, None)[:2] if pick is None else _FIRSTS
 
-    def __init__(self, plan: Any, inputs: int) -> None:
-        self.plan = plan
-        places = [inputs if i is None else i for i in plan.arrays]
-        self.single = places[0] if len(places) == 1 else None
-        self.pick = operator.itemgetter(*places) if len(places) > 1 else None
-
-    def node(self, op: Op, edges: tuple, slots: tuple, values: tuple, cells: tuple, out: Tensor) -> None:
-        """Puts `out` into the graph; values and cells are those of the inputs, then of the output."""
+    def record(out: Tensor, data: Any, edges: tuple, slots: tuple, values: tuple, cells: tuple) -> None:
         node = _new(Node)
-        node.op = op
-        node.plan = self.plan
+        node.op = made
+        node.plan = plan
         node.edges = edges
         node.slots = slots
-        data = out._data
         node.shape = data.shape
         node.dtype = data.dtype
         node.taps = None
-        pick = self.pick
-        if pick is not None:
+        if j is not None:
+            node.saved = (values[i], values[j])
+            first, second = cells[i], cells[j]
+            node.cells = (first, second)
+            node.stamp = first[0] + second[0]
+        elif i is not None:
+            node.saved = (values[i],)
+            first = cells[i]
+            node.cells = (first,)
+            node.stamp = first[0]
+        elif pick is not None:
             node.saved = pick(values)
-            picked = node.cells = pick(cells)
-            stamp = 0
-            for cell in picked:
-                stamp += cell[0]
-            node.stamp = stamp
-        elif self.single is not None:
-            node.saved = (values[self.single],)
-            cell = cells[self.single]
-            node.cells = (cell,)
-            node.stamp = cell[0]
+            node.cells = pick(cells)
+            node.stamp = sum([cell[0] for cell in node.cells])
         else:
             node.saved = node.cells = ()
             node.stamp = 0
         out._node = node
+
+    return record
 
 
 def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = "") -> Callable[[Any], Tensor]:
     """An elementwise op of one input. forward: (xp, x); vjp: (xp, g[, x][, out])."""
     made = Op(name, lambda xp, x: settled(forward(xp, _array(xp, x)), (x,)), vjp)
     plan = made.plan((True,))
-    saver = _Saver(plan, 1) if plan else None
+    record = _recorder(made, plan, 1) if plan else None
 
     def call(x: Any) -> Tensor:
         data: Any = x._data if isinstance(x, Tensor) else None
@@ -217,8 +217,8 @@ def unary(name: str, forward: Callable, vjp: Callable | None = None, doc: str = 
         if out._data.dtype is not data.dtype:
             out._data = settled(out._data, (data,))
         edge = x._node
-        if edge is not None and saver is not None and mode.grad:
-            saver.node(made, (edge,), (x._slot,), (data, out._data), (x._version, out._version), out)
+        if edge is not None and record is not None and mode.grad:
+            record(out, out._data, (edge,), (x._slot,), (data, out._data), (x._version, out._version))
         return out
 
     return _named(call, name, doc, made)
@@ -237,7 +237,7 @@ def binary(
 
     made = Op(name, run, vjp, broadcasts=True)
     plans = [made.plan(needs) for needs in ((True, False), (False, True), (True, True))]
-    first, second, both = (_Saver(plan, 2).node if plan else None for plan in plans)
+    first, second, both = (_recorder(made, plan, 2) if plan else None for plan in plans)
 
     def call(a: Any, b: Any) -> Tensor:
         if type(a) is Tensor or isinstance(a, Tensor):  # the first is quicker
@@ -266,7 +266,7 @@ def binary(
             save = second if e is None else first if f is None else both
             if save is not None and mode.grad:
                 slots = _FIRSTS if s is None and t is None else (s, t)
-                save(made, (e, f), slots, (x, y, z), (ca, cb, version), out)
+                save(out, out._data, (e, f), slots, (x, y, z), (ca, cb, version))
         return out
 
     return _named(call, name, doc, made)
@@ -275,7 +275,7 @@ def binary(
 def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
     """An op of three inputs that all have gradients, without attributes, for tensors; the last may be None."""
     forward = made.forward
-    savers: dict[tuple[bool, bool, bool], _Saver] = {}  # by the inputs that want gradients
+    recorders: dict[tuple[bool, bool, bool], Callable] = {}  # by the inputs that want gradients
 
     def call(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
         x, y = getattr(a, "_data", None), getattr(b, "_data", None)
@@ -291,11 +291,11 @@ def ternary(made: Op) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         edges = (a._node, b._node, last)
         if mode.grad and edges != _NOWHERE:
             needs = (edges[0] is not None, edges[1] is not None, last is not None)
-            saver = savers.get(needs)
-            if saver is None:
-                saver = savers[needs] = _Saver(made.plan(needs), 3)
-            cells = (a._version, b._version, cell, out._version)
-            saver.node(made, edges, (a._slot, b._slot, slot), (x, y, z, out._data), cells, out)
+            record = recorders.get(needs)
+            if record is None:
+                record = recorders[needs] = _recorder(made, made.plan(needs), 3)
+            data, cells = out._data, (a._version, b._version, cell, out._version)
+            record(out, data, edges, (a._slot, b._slot, slot), (x, y, z, data), cells)
         return out
 
     return call
