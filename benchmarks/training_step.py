@@ -5,10 +5,10 @@
 
 Each library runs in a process of its own for each work, under its own Python, every one with as many threads. Their
 turns alternate within each repeat, so that the ratios hold where the machine's speed drifts; figures are medians over
-the repeats. With one thread each, all are on the same processor. A network has as many parameters in every library, its
-loss must fall, and no library may take more processors than it has threads, or the run fails. The networks are in
-engines/networks.py and, for JAX, engines/jax_networks.py; MXNet takes part with the small ones. `tape-...` is the time
-of one operation on 2 x 2 tensors: what the engine itself costs.
+the repeats. A network has as many parameters in every library, and its loss must fall, or the run fails. With one
+thread each, all are confined to the same processor; a library that takes more processors than it has threads is an
+error. The networks are in engines/networks.py and, for JAX, engines/jax_networks.py; MXNet takes part with the small
+ones. `tape-...` is the time of one operation on 2 x 2 tensors: what the engine itself costs.
 
 "GEMM" is the time in which NumPy does the matrix products of a step and nothing else, convolutions as products of
 columns, in a turn of ringtrain's process; beside it stands what that is of ringtrain's step (more than all of it where

@@ -20,10 +20,10 @@ class Products(Watcher):
         self.found, self._rows, self._weights = Counter(), Counter(), []
 
     def end_op(self, name, inputs, result):
-        if name not in ("linear", "rectified_linear", "matmul", "conv2d"):
+        if name not in ("linear", "matmul", "conv2d"):
             return
         a, b, *_ = inputs
-        if name.endswith("linear"):
+        if name == "linear":
             batch, m, k, n = 1, math.prod(a.shape[:-1]), a.shape[-1], b.shape[0]
         elif name == "matmul":
             batch, m, k, n = math.prod(result.shape[:-2]), *a.shape[-2:], b.shape[-1]

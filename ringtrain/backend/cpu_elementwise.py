@@ -36,21 +36,24 @@ def _loop(rule: Callable, slots: int, count: int) -> Callable:
     from .loops import updates
 
     register_jitable(rule)
-    tiny = "sign" not in rule.__code__.co_names  # of what is tiny the sign still counts
-    return jit(updates[slots](rule, stamp(rule), count, tiny))
+    return jit(updates[slots](rule, stamp(rule), count))
 
 
 class _Elementwise:
     def accepts(self, p: Any) -> bool:
         return p.dtype in (np.float32, np.float64)
 
-    def __call__(self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
+    def __call__(
+        self, rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float], flush: bool
+    ) -> None:
         """Numbers take the arrays' dtype, so that float32 stays float32 in the loop."""
         loop, given = _loop(rule, len(slots), len(numbers)), np.array(numbers, p.dtype)
         if p.size < SHARED or threads.count() == 1:
-            loop(p, g, *slots, given)
+            loop(p, g, *slots, given, flush)
         else:
-            threads.shared(p.size, GRAIN, lambda first, last: loop(*[a[first:last] for a in (p, g, *slots)], given))
+            threads.shared(
+                p.size, GRAIN, lambda first, last: loop(*[a[first:last] for a in (p, g, *slots)], given, flush)
+            )
 
 
 KERNEL = _Elementwise()

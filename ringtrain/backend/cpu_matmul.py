@@ -123,7 +123,7 @@ def _stacked(out: np.ndarray, a: np.ndarray, b: np.ndarray, add: int) -> np.ndar
 
 
 def rectified(a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray | None:
-    """Kernel `rectified`: relu(a @ b + bias) in one call, the same to the bit; None where it is none."""
+    """Kernel `rectified`: relu(a @ b + bias) in one call; None where it is none."""
     way = _way(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype)
     if way is None or bias.dtype is not a.dtype or (way[3] >= SHARED and threads.count() > 1):
         return None
@@ -176,16 +176,15 @@ def linear_back(
         return None
     if out is not None and not (out.dtype is dtype and out.flags.c_contiguous):
         return None
-    gx, gw, gb = places
-    if needs[0]:
-        gx = np.empty((m, k), dtype)
-    if needs[1] and (gw is None or gw.dtype is not dtype):
-        gw = np.empty((n, k), dtype)
-    if needs[2] and (gb is None or gb.dtype is not dtype):
-        gb = np.empty(n, dtype)
+    _, gw, gb = places
+    gx = np.empty((m, k), dtype) if needs[0] else None
+    if not needs[1] or gw is None or gw.dtype is not dtype:
+        gw = np.empty((n, k), dtype) if needs[1] else None
+    if not needs[2] or gb is None or gb.dtype is not dtype:
+        gb = np.empty(n, dtype) if needs[2] else None
     _loops().linear_back(
         *(dtype.type(0), m, n, k, id(g), id(x), id(weight), 0 if out is None else id(out)),
-        *(id(gx) if needs[0] else 0, id(gw) if needs[1] else 0, id(gb) if needs[2] else 0),
+        *(0 if gx is None else id(gx), 0 if gw is None else id(gw), 0 if gb is None else id(gb)),
     )
     return [gx, gw, gb]
 

@@ -65,7 +65,7 @@ class _CrossEntropy:
         return logits.dtype in _FLOATS and reduction in ("mean", "sum") and logits.size > 0
 
     def forward(self, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str) -> tuple[Any, Any]:
-        logits, labels = np.ascontiguousarray(logits), np.ascontiguousarray(labels)
+        logits, labels = np.ascontiguousarray(logits), np.ascontiguousarray(labels, np.int64)
         (n, width), dtype = logits.shape, logits.dtype
         weights = np.empty((n, width), dtype)
         if n * width < SHARED:
@@ -82,7 +82,7 @@ class _CrossEntropy:
     def backward(
         self, g: Any, needs: Any, weights: Any, logits: Any, labels: Any, *, ignored: int, counted: int, reduction: str
     ) -> list:
-        out, labels = np.empty(weights.shape, weights.dtype), np.ascontiguousarray(labels)
+        out, labels = np.empty(weights.shape, weights.dtype), np.ascontiguousarray(labels, np.int64)
         each = weights.dtype.type(g.item() / counted if reduction == "mean" and counted else g.item())
         if out.size < SHARED:
             _rows().cross_entropy_back_of(each, *out.shape, ignored, id(weights), id(labels), id(out))

@@ -190,11 +190,11 @@ def linear_back(zero, m, n, k, g, x, weight, out, gx, gw, gb):
     size, left = size_of(zero), data_of(g)
     nothing, passed = np.zeros(k * size, np.uint8), np.empty(m * n * size if out else 0, np.uint8)
     if out:
-        left = passed.ctypes.data
+        left = np.int64(passed.ctypes.data)  # beside an int64 numba would make a float of an unsigned one
         given, kept, to = numbers_of(zero, g, m * n), numbers_of(zero, out, m * n), carray(pointer(zero, left), m * n)
         for i in range(np.uint64(to.size)):
             to[i] = where(kept[i] > zero, given[i], zero)
-    start, flat = nothing.ctypes.data, k * size
+    start, flat = np.int64(nothing.ctypes.data), k * size
     if gb:
         sum_of_rows(carray(pointer(zero, left), (m, n)), 0, numbers_of(zero, gb, n))
     if gx:

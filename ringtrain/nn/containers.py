@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..ops.linalg import rectified_linear
 from ..ops.shape import concatenate
 from ..tensor import Tensor
 from .activations import ReLU
@@ -72,18 +73,22 @@ class _List(Module):
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-# what calls of the two go through as long as nobody has put something else there
-_ALONE = (Module.__call__, Linear.forward, ReLU.forward)
+def _calls() -> tuple[Any, ...]:
+    """What calls of a Linear and of a ReLU go through."""
+    return (Linear.__call__, Linear.forward, ReLU.__call__, ReLU.forward)
+
+
+_PLAIN = _calls()
 
 
 def _plain_pair(linear: Any, after: Any = None) -> bool:
-    """Whether a ReLU follows a Linear, and nobody sees or changes what goes from the one to the other.
+    """Whether a ReLU follows a Linear that has its shape, and nobody sees or changes what goes from one to the other.
 
-    Hooks and whoever watches modules have put a `forward` or a `__call__` of their own there.
+    A hook puts a `forward` on its module; whoever watches modules puts a `__call__` of their own on the class.
     """
     if type(after) is not ReLU or "forward" in vars(linear) or "forward" in vars(after):
         return False
-    return (Module.__call__, Linear.forward, ReLU.forward) == _ALONE
+    return linear.in_features is not None and _calls() == _PLAIN
 
 
 class Sequential(_List):
@@ -106,7 +111,7 @@ class Sequential(_List):
         parts, i = self._parts, 0
         while i < len(parts):
             if type(parts[i]) is Linear and _plain_pair(*parts[i : i + 2]):
-                x = parts[i].rectified(x)
+                x = rectified_linear(x, parts[i].weight, parts[i].bias)
                 i += 2
             else:
                 x = parts[i](x)

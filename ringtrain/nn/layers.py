@@ -55,12 +55,6 @@ class Linear(Module):
             self._build(x.shape[-1])
         return linalg.linear(x, self.weight, self.bias)
 
-    def rectified(self, x: Tensor) -> Tensor:
-        """relu(self(x)) as one op, without hooks."""
-        if self.in_features is None:
-            self._build(x.shape[-1])
-        return linalg.rectified_linear(x, self.weight, self.bias)
-
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
 

@@ -32,6 +32,7 @@ __all__ = [
     "special",
     "ternary",
     "unary",
+    "watched",
     "widely",
 ]
 
@@ -46,6 +47,11 @@ def short_ways(open_: bool) -> None:
     """Opens or closes the short ways of `unary` and the others. Closed, they do the same by `Op.__call__`."""
     global _ndarray
     _ndarray = np.ndarray if open_ else None
+
+
+def watched() -> bool:
+    """Whether somebody looks at each op."""
+    return _ndarray is None
 
 
 def register(name: str, fn: Callable) -> Callable:

@@ -19,7 +19,7 @@ from ..dtypes import is_float, wide
 from ..tensor import Tensor, beside
 from . import reduce
 from .arrange import diagonal
-from .define import fitting, op, register, ternary
+from .define import fitting, op, register, ternary, watched
 from .elementwise import relu
 from .shape import axis_of, reshape, squeeze, transpose
 
@@ -120,16 +120,18 @@ def _in_one_call(xp: Any, g: Any, needs: Any, places: Any, x: Any, weight: Any, 
     return found
 
 
-def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
-    found = _in_one_call(xp, g, needs, places, x, weight)
-    if found:
-        return found
+def _one_by_one(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
     flat = g if len(g.shape) == 2 else g.reshape((-1, g.shape[-1]))
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
     gx = multiplied(xp, g, weight) if needs[0] else None
     gw = multiplied(xp, flat.T, rows, places[1]) if needs[1] else None
     gb = reduce.sum_of_rows(xp, flat, places[2]) if needs[2] else None
     return [gx, gw, gb]
+
+
+def _linear_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: Any, weight: Any) -> list:
+    found = _in_one_call(xp, g, needs, places, x, weight)
+    return found or _one_by_one(xp, g, needs, places, x, weight)
 
 
 def _linear_rule(x: MetaArray, weight: MetaArray, bias: Any) -> tuple[int, ...]:
@@ -152,7 +154,7 @@ def _rectified_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: 
     if found:
         return found
     passed = _relu.vjps[0](xp, g, out)
-    return _linear_vjp(xp, passed if passed.dtype == g.dtype else passed.astype(g.dtype), needs, places, x, weight)
+    return _one_by_one(xp, passed if passed.dtype == g.dtype else passed.astype(g.dtype), needs, places, x, weight)
 
 
 _affine = ternary(op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True))
@@ -180,9 +182,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def rectified_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """relu(linear(x, weight, bias)), the same to the bit, as one op, which keeps no sums from before relu."""
+    """relu(linear(x, weight, bias)), the same numbers, as one op, which keeps no sums from before relu.
+
+    Two ops where somebody looks at each, who would not see what relu makes of a -inf.
+    """
     _check_linear(x, weight, bias)
-    return _affine_relu(x, weight, bias) if is_float(x.dtype) else relu(_affine(x, weight, bias))
+    apart = watched() or not is_float(x.dtype)
+    return relu(_affine(x, weight, bias)) if apart else _affine_relu(x, weight, bias)
 
 
 register("linear", linear)

@@ -91,6 +91,11 @@ def numbers(options: Mapping[str, Any], decoupled: bool) -> tuple[float, ...]:
     return shrink, added, b1, 1.0 - b1, b2, 1.0 - b2
 
 
+def flushes(options: Mapping[str, Any]) -> bool:
+    """Whether squares below the smallest normal number may count as zeros: beside this eps their roots are nothing."""
+    return bool(options["eps"] >= 1e-10)
+
+
 def unbiased(options: Mapping[str, Any], t: int) -> tuple[float, float]:
     """What m and the root of v are multiplied by for step t, for the zeros that they started from; lr included."""
     b1, b2 = options["betas"]
@@ -125,7 +130,8 @@ class Adam(_Moments):
     def update(self, stretch: Stretch) -> None:
         o = stretch.options
         rule = amsgrad if o["amsgrad"] else adam
-        stretch.apply(rule, self.keeps(o), *self._numbers(stretch), *unbiased(o, stretch.step), o["eps"])
+        given = *self._numbers(stretch), *unbiased(o, stretch.step), o["eps"]
+        stretch.apply(rule, self.keeps(o), *given, flush=flushes(o))
 
 
 class AdamW(Adam):
@@ -170,7 +176,7 @@ class Adamax(_Moments):
     def update(self, stretch: Stretch) -> None:
         o = stretch.options
         rate = o["lr"] / (1.0 - o["betas"][0] ** stretch.step)
-        stretch.apply(adamax, self.slots, *self._numbers(stretch)[:5], rate, o["eps"])
+        stretch.apply(adamax, self.slots, *self._numbers(stretch)[:5], rate, o["eps"], flush=flushes(o))
 
 
 class NAdam(_Moments):
@@ -213,7 +219,7 @@ class NAdam(_Moments):
         rate_of_g = lr * (1.0 - _mu(b1, decay, t)) / (1.0 - self._product(b1, decay, t))
         rate = lr * _mu(b1, decay, t + 1) / (1.0 - self._product(b1, decay, t + 1))
         unbias = (1.0 - b2**t) ** -0.5
-        stretch.apply(nadam, self.slots, *self._numbers(stretch), rate, unbias, o["eps"], rate_of_g)
+        stretch.apply(nadam, self.slots, *self._numbers(stretch), rate, unbias, o["eps"], rate_of_g, flush=flushes(o))
 
 
 def _mu(b1: float, decay: float, t: int) -> float:
@@ -247,8 +253,8 @@ class RAdam(_Moments):
         longest = 2.0 / (1.0 - b2) - 1.0
         length = longest - 2.0 * t * b2**t / (1.0 - b2**t)
         if length <= 5.0:
-            stretch.apply(unscaled, self.slots, *self._numbers(stretch), rate)
+            stretch.apply(unscaled, self.slots, *self._numbers(stretch), rate, flush=flushes(o))
             return
         known = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
         rate *= (known * (1.0 - b2**t)) ** 0.5
-        stretch.apply(adam, self.slots, *self._numbers(stretch), rate, 1.0, o["eps"])
+        stretch.apply(adam, self.slots, *self._numbers(stretch), rate, 1.0, o["eps"], flush=flushes(o))

@@ -68,7 +68,8 @@ def descend(stretch: Stretch, scale: float = 1.0) -> None:
         return
     keep = 1.0 - o["dampening"] if stretch.step > 1 else 1.0
     rule = nesterov if o["nesterov"] else heavy_ball
-    stretch.apply(rule, ("momentum_buffer",), o["lr"], o["weight_decay"], o["momentum"], keep * scale)
+    numbers = o["lr"], o["weight_decay"], o["momentum"], keep * scale
+    stretch.apply(rule, ("momentum_buffer",), *numbers, flush=True)
 
 
 class NAG(SGD):

@@ -9,7 +9,7 @@ A rule is an update written once, for arrays and for numbers alike:
 It takes parameters, gradients, slots and then numbers, and returns the new parameters and slots. With arrays it is the
 composed form, over whatever array library they belong to. A backend that can compile it (the kernel "elementwise") runs
 it element by element in one loop: every array is read once and written once, and the result is the same bit for bit,
-but that numbers below the smallest normal one may count as zeros there, if the rule does not take signs.
+but for numbers below the smallest normal one, which a loop may be told to take for zeros (`flush`).
 For that a rule has no numbers of its own (a literal would be float64 in the loop), no branches, and calls nothing but
 NumPy's elementwise functions.
 """
@@ -25,14 +25,14 @@ from .flat import MASTER, Bucket
 __all__ = ["Stretch", "apply"]
 
 
-def apply(rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float]) -> None:
+def apply(rule: Callable, p: Any, g: Any, slots: Sequence[Any], numbers: Sequence[float], flush: bool = False) -> None:
     """p and slots by the rule, in place; all flat arrays of one length and dtype."""
     for array in (g, *slots):
         if array.size != p.size:  # a compiled loop would write beyond the end
             raise ValueError(f"{p.size} parameters, but arrays of {[array.size for array in (g, *slots)]}")
     kernel = of(p).kernel("elementwise")
     if kernel and kernel.accepts(p):
-        kernel(rule, p, g, slots, numbers)
+        kernel(rule, p, g, slots, numbers, flush)
         return
     for array, new in zip((p, *slots), rule(p, g, *slots, *numbers), strict=True):
         array[...] = new
@@ -88,6 +88,11 @@ class Stretch:
             span = slice(a - start, b - start)
             yield Stretch(self.bucket, i, i + 1, self.step, self.p[span], self.g[span])
 
-    def apply(self, rule: Callable, slots: Sequence[str], *numbers: float) -> None:
-        """The rule over all elements, with the slots of these names."""
-        apply(rule, self.p, self.g, [self[slot] for slot in slots], numbers)
+    def apply(self, rule: Callable, slots: Sequence[str], *numbers: float, flush: bool = False) -> None:
+        """The rule over all elements, with the slots of these names.
+
+        flush: a compiled loop may take numbers below the smallest normal one for zeros. Means of gradients that have
+        become 0 stay such numbers for good, and are slow; but a rule that compares, takes signs or divides by what may
+        be as small must not lose them.
+        """
+        apply(rule, self.p, self.g, [self[slot] for slot in slots], numbers, flush)

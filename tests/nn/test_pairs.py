@@ -1,4 +1,4 @@
-"""A Linear and the ReLU behind it are one op in a Sequential: the same to the bit, and nobody is passed over."""
+"""A Linear and the ReLU behind it are one op in a Sequential: the same numbers, and nobody is passed over."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def run(model, x, shown=()):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 @pytest.mark.parametrize(("shape", "out"), SHAPES)
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_op_is_the_two_to_the_bit(shape, out, dtype, bias, count, rng, monkeypatch):
+def test_one_op_gives_the_numbers_of_two(shape, out, dtype, bias, count, rng, monkeypatch):
     monkeypatch.setattr(threads, "count", lambda: count)
     monkeypatch.setattr(cpu_matmul, "SHARED", 1 << 18)
     x, model = rng.standard_normal(shape).astype(dtype), pair(shape[-1], out, dtype, bias)
@@ -95,12 +95,22 @@ def test_nobody_is_passed_over(rng):
     assert {row.name for row in seen.rows() if row.kind == "module"} >= {"0", "1", "2"}
 
 
-def test_patched_classes_are_asked(rng, monkeypatch):
+@pytest.mark.parametrize(("layer", "name"), [(a, b) for a in (nn.Linear, nn.ReLU) for b in ("forward", "__call__")])
+def test_patched_classes_are_asked(rng, monkeypatch, layer, name):
     x, model = rt.tensor(rng.standard_normal((64, 90)).astype(np.float32)), pair(90, 64, np.float32)
-    called, forward = [], nn.Linear.forward
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: (called.append(self), forward(self, x))[1])
+    called, method = [], getattr(layer, name)
+    monkeypatch.setattr(layer, name, lambda self, x: (called.append(self), method(self, x))[1])
     model(x)
-    assert called == [model[0], model[2]]
+    assert called == [part for part in model if type(part) is layer]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_anomaly_mode_sees_what_relu_would_hide(rng):
+    x, model = rt.full((64, 90), 1e30, dtype=np.float32), pair(90, 64, np.float32)
+    with rt.no_grad():
+        model[0].weight[...] = -1e30
+    with rt.detect_anomaly(), pytest.raises(FloatingPointError, match=r"inf .* of linear"):
+        model(x)
 
 
 def test_shapes_left_open_and_mistakes(rng):

@@ -44,6 +44,19 @@ def test_a_sign_is_that_of_the_smallest_number_too():
         np.testing.assert_allclose(start - values(params)[0], moves, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [optim.Adam, optim.NAdam, optim.RMSprop, optim.Adagrad, optim.LAMB])
+def test_a_root_of_the_smallest_squares_divides(make):
+    """Without eps the squares of 1e-18 in float32 are all there is to divide by."""
+    (p,) = params = parameters(np.float32, [(1000,)])
+    start = values(params)[0].astype(np.float64)
+    optimizer = make(params, lr=1e-3, eps=0.0)
+    for _ in range(3):
+        p.grad = np.full(1000, 1e-18, np.float32)
+        optimizer.step()
+    moved = np.abs(values(params)[0] - start)
+    assert (moved > 5e-4).all() and (moved < 0.1).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("make", [optim.Adam, optim.AdamW, optim.RMSprop])
 def test_small_gradients_in_sixteen_bits(make, dtype):
