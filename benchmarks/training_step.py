@@ -5,7 +5,7 @@
 
 Each library runs in a process of its own for each work, under its own Python, every one with as many threads. Their
 turns alternate within each repeat, so that the ratios hold where the machine's speed drifts; figures are medians over
-the repeats. A network has as many parameters in every library, and its loss must fall, or the run fails. With one
+the turns. A network has as many parameters in every library, and its loss must fall, or the run fails. With one
 thread each, all are confined to the same processor; a library that takes more processors than it has threads is an
 error. The networks are in engines/networks.py and, for JAX, engines/jax_networks.py; MXNet takes part with the small
 ones. `tape-...` is the time of one operation on 2 x 2 tensors: what the engine itself costs.
@@ -35,6 +35,8 @@ from turns import HERE, Job, JobEnded
 
 WORKS = {"mlp": 60, "cnn": 15, "lenet": 2, "resnet20": 2, "gpt": 1, "bert": 1, "lstm": 1}  # steps a repeat
 WORKS |= {"tape-forward": 30, "tape-forward-backward": 10}
+# turns a repeat: one that is over soon sees one mood of a machine that others share
+TURNS = {"mlp": 5, "cnn": 2, "tape-forward": 3, "tape-forward-backward": 3}
 NETWORKS = [work for work in WORKS if not work.startswith("tape")]
 LINKS = 1000  # operations a step of the tape
 PAUSE = 0.25  # seconds before a turn: threads of the library before it may spin for so long, on this one's processor
@@ -92,7 +94,7 @@ def measure(work: str, engines: list[Engine], repeats: int) -> Row:
     """The figures of every library that has the work; as "products", of the matrix products of a step alone."""
     runs: dict[str, list[Any]] = {engine.name: [] for engine in engines}
     products = []
-    for _ in range(repeats + 1):
+    for _ in range(1 + repeats * TURNS.get(work, 1)):
         for engine in engines:
             runs[engine.name].append(engine.time(work, WORKS[work]))
             if engine.name == "ringtrain" and work in NETWORKS:
@@ -104,7 +106,7 @@ def measure(work: str, engines: list[Engine], repeats: int) -> Row:
 
 
 def median(answers: list[dict[str, float]], key: str) -> float:
-    """Over all repeats but the first."""
+    """Over all turns but the first."""
     return statistics.median(answer[key] for answer in answers[1:])
 
 
