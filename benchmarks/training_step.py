@@ -111,7 +111,7 @@ def median(answers: list[dict[str, float]], key: str) -> float:
 
 
 def figures(work: str, answers: list[dict[str, float]]) -> dict[str, float]:
-    """Memory is that of the first repeat, before the process has been asked for anything else."""
+    """Memory is that of the first turn, before the process has been asked for anything else."""
     first = answers[0]
     return {
         "seconds": median(answers, "seconds") / (1 if work in NETWORKS else LINKS),
