@@ -17,7 +17,7 @@ from .vectors import numbers_of, restore, tiny_as_zero
 
 # An optimiser's numbers come as an array, `count` of them: to unpack a tuple takes numba longer than to update a small
 # network. flush: whether numbers below the smallest normal one count as zeros. The mean of a gradient that has become
-# 0, as a unit's that is dead, is such a number for good, and makes the loop take up to three times as long.
+# 0, as a unit's that is dead, is such a number for good, and slow for a processor.
 
 
 def _update_0(rule, version, count):

@@ -158,8 +158,6 @@ def _rectified_vjp(xp: Any, g: Any, needs: Sequence[bool], places: Sequence, x: 
 
 
 _affine = ternary(op("linear", _linear, _linear_vjp, shape=_linear_rule, joint=True))
-
-
 _affine_relu = ternary(op("rectified_linear", _rectified, _rectified_vjp, shape=_linear_rule, joint=True))
 
 
